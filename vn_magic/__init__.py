@@ -1,0 +1,47 @@
+"""Text to vectors in a notebook: ``%load_ext vn_magic``, then ``%%embed``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vn_magic.accessor import register_accessors
+from vn_magic.api import aembed, current_session, embed
+from vn_magic.embeddings import Embeddings, Provenance
+from vn_magic.exceptions import VnMagicError
+from vn_magic.files import load
+from vn_magic.session import Session
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+__all__ = [
+    "Embeddings",
+    "Provenance",
+    "Session",
+    "VnMagicError",
+    "__version__",
+    "aembed",
+    "current_session",
+    "embed",
+    "load",
+    "load_ipython_extension",
+    "unload_ipython_extension",
+]
+
+__version__ = "0.1.0"
+
+register_accessors()
+
+
+def load_ipython_extension(shell: InteractiveShell) -> None:
+    """Register the magics and their completions: ``%load_ext vn_magic``."""
+    from vn_magic.notebook.extension import load  # noqa: PLC0415 - IPython is imported by those who use it
+
+    load(shell)
+
+
+def unload_ipython_extension(shell: InteractiveShell) -> None:
+    """Take everything back: ``%unload_ext vn_magic``. The session is parked on the shell for a reload."""
+    from vn_magic.notebook.extension import unload  # noqa: PLC0415 - as above
+
+    unload(shell)

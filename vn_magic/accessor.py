@@ -1,0 +1,216 @@
+"""``df.vec``: what can be done with a column of vectors. Thin, everything is done elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from vn_magic.api import current_session
+from vn_magic.embeddings import Provenance
+from vn_magic.exceptions import InputError, ProvenanceError
+from vn_magic.frames import is_vector_column, matrix_of, provenance_of, state_provenance
+from vn_magic.models import OFFLINE_MODEL
+from vn_magic.session import Session
+from vn_magic.settings import TaskType
+
+SIMILARITY_COLUMN = "similarity"
+
+
+class VectorAccessor:
+    """Vectors of a Series, or of the one column of a DataFrame that holds vectors.
+
+    Cells are read-only float32 views into one matrix. pandas keeps them through filtering, sorting, copying,
+    pickling and Parquet, but it cannot do everything with such a column: ``to_csv`` cuts a cell of more than a
+    thousand numbers without a warning (use `save`), ``drop_duplicates()`` and ``groupby`` on it raise (name other
+    columns), ``describe(include="all")`` takes minutes, and ``concat`` forgets where vectors come from when that
+    differs (then everything here refuses, see `provenance`).
+    """
+
+    def __init__(self, data: pd.DataFrame | pd.Series[Any]) -> None:
+        self._data = data
+
+    @property
+    def provenance(self) -> Provenance:
+        """Where the vectors come from. Assign another frame's to state it when pandas has lost it.
+
+        Raises
+        ------
+        ProvenanceError
+            When it is lost.
+        """
+        return provenance_of(self._data, self._name)
+
+    @provenance.setter
+    def provenance(self, provenance: Provenance) -> None:
+        _check_dimension(matrix_of(self._column), provenance)
+        state_provenance(self._data, self._name, provenance)
+
+    @property
+    def matrix(self) -> NDArray[np.float32]:
+        """The vectors, float32 ``(rows, dimension)``; a view where the rows are still in order, else a copy.
+
+        Raises
+        ------
+        ProvenanceError
+            When it is lost where the vectors come from, or it contradicts their length.
+        InputError
+            When a cell is not a vector.
+        """
+        provenance = self.provenance
+        matrix = matrix_of(self._column)
+        _check_dimension(matrix, provenance)
+        return matrix
+
+    def similarity(self) -> pd.DataFrame:
+        """Return the cosine similarity of every row to every row, float32, labelled by the index on both sides."""
+        from vn_magic.explore.similarity import cosine_similarity  # noqa: PLC0415 - paid for by those who use it
+
+        index = self._data.index
+        return pd.DataFrame(cosine_similarity(self.matrix), index=index, columns=index, copy=False)
+
+    def nearest(self, query: str | NDArray[Any] | list[float], k: int = 5) -> pd.DataFrame:
+        """Return the ``k`` rows nearest to a text or a vector, best first, with their cosine ``similarity``.
+
+        Parameters
+        ----------
+        query
+            A text is embedded with the rows' own model and size, as ``RETRIEVAL_QUERY`` where the rows are
+            ``RETRIEVAL_DOCUMENT``. A vector is taken to be of the rows' kind.
+        k
+            How many rows; all of them when there are fewer. Failed rows are never among them.
+
+        Returns
+        -------
+        DataFrame
+            The other columns of the rows and ``similarity``; the index says which rows they are.
+
+        Raises
+        ------
+        ProvenanceError
+            When the session would embed the query at another place than the rows.
+        InputError
+            When the query is no text and no vector of the rows' dimension.
+        """
+        from vn_magic.explore.neighbors import nearest  # noqa: PLC0415 - as above
+
+        matrix = self.matrix
+        vector = self._embedded(query) if isinstance(query, str) else _as_vector(query)
+        try:
+            rows, scores = nearest(matrix, vector, k)
+        except ValueError as error:
+            raise InputError(f"nearest: {error}") from None
+        frame = self._data.to_frame() if isinstance(self._data, pd.Series) else self._data
+        found = frame.iloc[rows].drop(columns=[self._name])
+        found[SIMILARITY_COLUMN] = scores
+        return found
+
+    def project(self) -> pd.DataFrame:
+        """Return the rows on the plane that keeps most of their variance (PCA): columns ``x`` and ``y``, float32.
+
+        ``attrs["explained_variance"]`` holds the share that each axis keeps; failed rows are NaN.
+        """
+        from vn_magic.explore.projection import pca  # noqa: PLC0415 - as above
+
+        projection = pca(self.matrix, components=2)
+        plane = pd.DataFrame(projection.coordinates, index=self._data.index, columns=["x", "y"], copy=False)
+        plane.attrs["explained_variance"] = [float(share) for share in projection.explained]
+        return plane
+
+    def save(self, path: str | Path) -> Path:
+        """Write the frame with vectors and provenance to ``.parquet``, ``.npz`` or ``.csv``; see `vn_magic.load`.
+
+        Raises
+        ------
+        InputError
+            When the ending is another, or ``.parquet`` is asked for without pyarrow.
+        ProvenanceError
+            When it is lost where the vectors come from.
+        """
+        from vn_magic.files import save  # noqa: PLC0415 - as above
+
+        if isinstance(self._data, pd.Series):
+            frame = self._data.to_frame()
+            state_provenance(frame, self._name, self.provenance)
+            return save(frame, self._name, Path(path))
+        return save(self._data, self._name, Path(path))
+
+    @property
+    def _name(self) -> str:
+        return str(self._column.name)
+
+    @property
+    def _column(self) -> pd.Series[Any]:
+        if isinstance(self._data, pd.Series):
+            return self._data
+        found = [name for name in self._data.columns if _holds_vectors(self._data, name)]
+        if len(found) == 1:
+            return self._data[found[0]]
+        names = ", ".join(map(repr, found))
+        what = f"has several columns of vectors ({names})" if found else "has no column of vectors"
+        raise InputError(f"The frame {what}, and .vec needs exactly one.\nNext: df['COLUMN'].vec for one of them.")
+
+    def _embedded(self, query: str) -> NDArray[np.float32]:
+        session = current_session()
+        rows = self.provenance
+        _check_place(rows, session)
+        request = session.prepare(
+            [query],
+            model=rows.model,
+            dimension=rows.dimension,
+            task_type="RETRIEVAL_QUERY" if rows.task_type == "RETRIEVAL_DOCUMENT" else cast("TaskType", rows.task_type),
+            unit_length=rows.unit_length,
+            on_error="stop",
+        )
+        embeddings = session.run(session.run_job(request))
+        rows.check_comparable(embeddings.provenance)
+        vector: NDArray[np.float32] = embeddings.matrix[0]
+        return vector
+
+
+def register_accessors() -> None:
+    """Make ``.vec`` known to pandas, for frames and for Series."""
+    pd.api.extensions.register_dataframe_accessor("vec")(VectorAccessor)
+    pd.api.extensions.register_series_accessor("vec")(VectorAccessor)
+
+
+def _holds_vectors(frame: pd.DataFrame, name: Hashable) -> bool:
+    column = frame[name]
+    return isinstance(column, pd.Series) and is_vector_column(column)
+
+
+def _as_vector(query: object) -> NDArray[np.float32]:
+    try:
+        vector = np.asarray(query, dtype=np.float32)
+    except (TypeError, ValueError):
+        vector = np.empty((0, 0), dtype=np.float32)
+    if vector.ndim != 1:
+        raise InputError(f"nearest: the query is a {type(query).__name__}, expected a text or one vector.")
+    return vector
+
+
+def _check_dimension(matrix: NDArray[np.float32], provenance: Provenance) -> None:
+    if len(matrix) and matrix.shape[1] != provenance.dimension:
+        raise ProvenanceError(
+            f"The vectors have {matrix.shape[1]} values, but the note of their origin says {provenance.dimension}: "
+            "the column was replaced since.\nNext: embed again, or state the right provenance."
+        )
+
+
+def _check_place(rows: Provenance, session: Session) -> None:
+    """Refuse before a request is paid for, where it is clear already that it could not be compared."""
+    rows_offline, session_offline = rows.model == OFFLINE_MODEL, session.settings.offline
+    if session_offline and not rows_offline:
+        raise ProvenanceError(
+            f"These rows are from {rows.source}, but the session is offline: its vectors cannot be compared.\n"
+            "Next: `%vn offline off`, then ask again."
+        )
+    if rows_offline and not session_offline and session.settings.base_url.startswith("https:"):
+        raise ProvenanceError(
+            f"These rows are offline (lexical) vectors, but the session talks to {session.settings.base_url}.\n"
+            "Next: `%vn offline on` for this question, or embed the rows at the gateway."
+        )

@@ -1,0 +1,150 @@
+"""The Python door: `embed` and `aembed`, and the session that they use."""
+
+from __future__ import annotations
+
+import sys
+import threading
+
+from vn_magic.session import Session, Vectors
+from vn_magic.settings import OnError, Result, TaskType
+
+# The one exception to "no mutable module globals": code outside IPython has no shell to hold a session.
+_default_session: list[Session] = []
+_default_lock = threading.Lock()
+
+
+def embed(  # noqa: PLR0913 - as many arguments as the magic has options
+    texts: object,
+    *,
+    column: str | None = None,
+    model: str | None = None,
+    dimension: int | None = None,
+    task_type: TaskType | None = None,
+    title: str | None = None,
+    result: Result = "df",
+    unit_length: bool | None = None,
+    on_error: OnError | None = None,
+    concurrency: int | None = None,
+    requests_per_minute: int | None = None,
+    refresh: bool = False,
+    cache: bool = True,
+) -> Vectors:
+    """Turn texts into vectors: the same options and the same results as ``%embed``.
+
+    Parameters
+    ----------
+    texts
+        A str, a list or tuple of str, a Series, an Index, an array of str, or a DataFrame with ``column``.
+    column
+        The column of a DataFrame that holds the texts.
+    model, dimension, task_type
+        What to ask for; None means the session's setting (gemini-embedding-001, 768, SEMANTIC_SIMILARITY).
+    title
+        The document's title, with ``RETRIEVAL_DOCUMENT`` only.
+    result
+        ``df``: a DataFrame with the texts, what came with them, and ``embedding``. ``numpy``: the matrix.
+    unit_length
+        Whether vectors are normalised to length one; None means the session's setting (they are).
+    on_error
+        ``stop`` raises on the first row that cannot be embedded. ``keep`` returns all rows, NaN where it failed,
+        with the reason in a column ``error``. None means the session's setting (``stop``).
+    concurrency
+        Requests under way at once.
+    requests_per_minute
+        Never start more than this many requests in any minute.
+    refresh
+        Send every text, whatever the cache has.
+    cache
+        False neither reads nor writes the cache.
+
+    Returns
+    -------
+    DataFrame or ndarray
+        Rows in the order of the input, duplicates included. The array is float32, C-contiguous, read-only,
+        ``(rows, dimension)``.
+
+    Raises
+    ------
+    InputError
+        When texts or options cannot be used; nothing was sent.
+    TokenError
+        When there is no token.
+    GatewayError
+        What the service answered; its subclasses say what to do. Finished rows are in the cache.
+
+    Examples
+    --------
+    >>> import vn_magic
+    >>> session = vn_magic.Session(offline=True)
+    >>> session.embed(["one text", "another text"], dimension=256, result="numpy").shape
+    (2, 256)
+    """
+    return current_session().embed(
+        texts,
+        column=column,
+        model=model,
+        dimension=dimension,
+        task_type=task_type,
+        title=title,
+        result=result,
+        unit_length=unit_length,
+        on_error=on_error,
+        concurrency=concurrency,
+        requests_per_minute=requests_per_minute,
+        refresh=refresh,
+        cache=cache,
+    )
+
+
+async def aembed(  # noqa: PLR0913 - as above
+    texts: object,
+    *,
+    column: str | None = None,
+    model: str | None = None,
+    dimension: int | None = None,
+    task_type: TaskType | None = None,
+    title: str | None = None,
+    result: Result = "df",
+    unit_length: bool | None = None,
+    on_error: OnError | None = None,
+    concurrency: int | None = None,
+    requests_per_minute: int | None = None,
+    refresh: bool = False,
+    cache: bool = True,
+) -> Vectors:
+    """Do `embed` without blocking the caller's event loop; cancelling the task stops the job."""
+    return await current_session().aembed(
+        texts,
+        column=column,
+        model=model,
+        dimension=dimension,
+        task_type=task_type,
+        title=title,
+        result=result,
+        unit_length=unit_length,
+        on_error=on_error,
+        concurrency=concurrency,
+        requests_per_minute=requests_per_minute,
+        refresh=refresh,
+        cache=cache,
+    )
+
+
+def current_session() -> Session:
+    """Return the session of the IPython shell that has loaded the extension, else one made from the environment."""
+    session = _session_of_shell()
+    if session is not None:
+        return session
+    with _default_lock:
+        if not _default_session:
+            _default_session.append(Session())
+        return _default_session[0]
+
+
+def _session_of_shell() -> Session | None:
+    # Without importing IPython: where it is not loaded there is no shell to ask.
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    magics = shell.magics_manager.registry.get("EmbedMagics") if shell is not None else None
+    session = getattr(magics, "session", None)
+    return session if isinstance(session, Session) else None

@@ -1,0 +1,293 @@
+"""EmbeddingCache: finished rows on disk, so that none is lost or paid for twice. The one file with SQLite."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from platformdirs import user_cache_path
+
+from vn_magic.keys import CacheKey
+
+T = TypeVar("T")
+
+FILE_NAME = "embeddings.sqlite3"
+FOLDER_VARIABLE = "VN_MAGIC_CACHE"
+_KEYS_A_QUERY = 400
+_BUSY_SECONDS = 10.0
+
+# Numbered by position and never edited: a change of the schema is a new entry.
+MIGRATIONS = (
+    """
+    CREATE TABLE embeddings (
+        digest BLOB PRIMARY KEY,
+        family BLOB NOT NULL,
+        dimension INTEGER NOT NULL,
+        source TEXT NOT NULL,
+        vector BLOB NOT NULL,
+        checksum INTEGER NOT NULL,
+        created REAL NOT NULL
+    );
+    CREATE INDEX embeddings_by_family ON embeddings (family, dimension);
+    """,
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CachedVector:
+    """A vector as it was received: float32 ``(length,)``, neither cut nor normalised."""
+
+    key: CacheKey
+    vector: NDArray[np.float32]
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class CacheInfo:
+    """Where the cache is and how much it holds. ``path`` is None while it lives in memory only."""
+
+    path: Path | None
+    rows: int
+    size: int
+    journal_mode: str
+    sqlite_version: str = sqlite3.sqlite_version
+
+
+Deliver = Callable[[int, CachedVector], None]
+
+
+def cache_folder(environ: Mapping[str, str]) -> Path:
+    """Return the folder of the cache: ``$VN_MAGIC_CACHE``, else the platform's cache folder."""
+    named = environ.get(FOLDER_VARIABLE, "").strip()
+    return Path(named).expanduser() if named else user_cache_path("vn_magic")
+
+
+class EmbeddingCache:
+    """Vectors by key, in a file shared by all kernels that use the same folder.
+
+    The file is opened by the first call that needs it. When it cannot be used, work goes on in memory and
+    `notices` says so once. One thread at a time: `CacheThread` owns it in a session.
+
+    Parameters
+    ----------
+    folder
+        Holds the file; made, for this user alone, when it is first needed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.notices: list[str] = []
+        self._path = folder / FILE_NAME
+        self._db: sqlite3.Connection | None = None
+        self._in_memory = False
+
+    def look_up(self, keys: Sequence[CacheKey], deliver: Deliver, *, prefixes: bool) -> None:
+        """Hand every stored vector to ``deliver(position, cached)``, at most once a position.
+
+        Parameters
+        ----------
+        keys
+            What is wanted, all of one dimension; ``position`` counts in this sequence.
+        deliver
+            Called for hits only. A row whose checksum is wrong is no hit.
+        prefixes
+            Whether a longer vector of the same family may serve; the shortest that fits is handed over.
+        """
+        for start in range(0, len(keys), _KEYS_A_QUERY):
+            chunk = keys[start : start + _KEYS_A_QUERY]
+            self._guarded(partial(_look_up, keys=chunk, start=start, deliver=deliver, prefixes=prefixes))
+
+    def keep(self, rows: Iterable[CachedVector]) -> None:
+        """Store vectors as received, in one transaction: when this returns, they are finished."""
+        now = time.time()
+        records = [_record(row, now) for row in rows]
+
+        def write(db: sqlite3.Connection) -> None:
+            with db:
+                db.execute("BEGIN IMMEDIATE")
+                db.executemany("INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?, ?, ?, ?, ?)", records)
+
+        self._guarded(write)
+
+    def info(self) -> CacheInfo:
+        """Return where the cache is and how much it holds. Opens no file that is not there yet."""
+        if self._db is None and not self._path.exists():
+            return CacheInfo(self._path, rows=0, size=0, journal_mode="not opened yet")
+
+        def read(db: sqlite3.Connection) -> CacheInfo:
+            rows: int = db.execute("SELECT count(*) FROM embeddings").fetchone()[0]
+            pages: int = db.execute("PRAGMA page_count").fetchone()[0]
+            page_size: int = db.execute("PRAGMA page_size").fetchone()[0]
+            mode: str = db.execute("PRAGMA journal_mode").fetchone()[0]
+            return CacheInfo(None if self._in_memory else self._path, rows, pages * page_size, mode)
+
+        return self._guarded(read)
+
+    def clear(self) -> int:
+        """Forget everything; return the number of rows that were there."""
+        rows = self.info().rows
+        if rows:
+            self._guarded(_delete_all)
+        return rows
+
+    def close(self) -> None:
+        """Let go of the file. The next call opens it again."""
+        if self._db is not None and not self._in_memory:
+            self._db.close()
+            self._db = None
+
+    def _guarded(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do work on the open database; where that one cannot be used, put another in its place first."""
+        try:
+            return work(self._open())
+        except sqlite3.OperationalError as error:  # read-only, full, locked for too long, not to be opened
+            self._go_to_memory(str(error))
+        except sqlite3.DatabaseError as error:  # not a database, or a damaged one
+            self._set_aside(str(error))
+        except OSError as error:
+            self._go_to_memory(error.strerror or str(error))
+        return work(self._open())
+
+    def _open(self) -> sqlite3.Connection:
+        if self._db is None:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            db = _connect(str(self._path))
+            try:
+                db.execute(f"PRAGMA journal_mode = {journal_mode_for(self._path, sqlite3.sqlite_version_info)}")
+                _migrate(db)
+            except BaseException:
+                db.close()
+                raise
+            self._db = db
+        return self._db
+
+    def _go_to_memory(self, reason: str) -> None:
+        self._drop()
+        self._db = _connect(":memory:")
+        _migrate(self._db)
+        self._in_memory = True
+        self.notices.append(
+            f"The cache file cannot be used ({reason}), so new vectors are kept in memory only and are lost with the "
+            f"kernel. Next: see `%vn cache path`, or set ${FOLDER_VARIABLE} to a folder that can be written."
+        )
+
+    def _set_aside(self, reason: str) -> None:
+        self._drop()
+        aside = self._path.with_suffix(f".damaged-{time.time_ns()}")
+        try:
+            self._path.rename(aside)
+        except OSError:
+            self._go_to_memory(reason)
+            return
+        for left_over in ("-wal", "-shm", "-journal"):
+            self._path.with_name(FILE_NAME + left_over).unlink(missing_ok=True)
+        self.notices.append(
+            f"The cache file was damaged ({reason}); it was set aside as {aside.name} and a new one begun. "
+            "Texts embedded before are sent again."
+        )
+
+    def _drop(self) -> None:
+        if self._db is not None:
+            with suppress(sqlite3.Error):
+                self._db.close()
+        self._db = None
+
+
+def journal_mode_for(path: Path, sqlite_version: tuple[int, ...]) -> str:
+    """Return WAL where it is safe, else TRUNCATE.
+
+    Several writers can corrupt a WAL database before SQLite 3.51.3 (3.50.7, 3.44.6 have the fix too;
+    sqlite.org/wal.html, "The WAL-reset bug"), and WAL needs shared memory, which network homes do not have.
+    """
+    fixed = sqlite_version >= (3, 51, 3) or any(
+        sqlite_version[:2] == branch and sqlite_version[2] >= patch for branch, patch in (((3, 50), 7), ((3, 44), 6))
+    )
+    return "WAL" if fixed and _is_local(path.parent) else "TRUNCATE"
+
+
+def _is_local(folder: Path) -> bool:
+    """Whether a folder is on a disk of this machine. Unknown, as outside Linux, counts as no."""
+    local = {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "overlay"}
+    try:
+        mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
+        real = folder.resolve()
+    except OSError:
+        return False
+    best, kind = -1, ""
+    for line in mounts:
+        _, mount_point, file_system, *_ = line.split(" ")
+        if real.is_relative_to(mount_point) and len(mount_point) >= best:
+            best, kind = len(mount_point), file_system
+    return kind in local
+
+
+def _connect(path: str) -> sqlite3.Connection:
+    # One thread at a time is the owner's promise; info() and close() may come from another after a join.
+    db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    # A killed process loses nothing at NORMAL; a power cut may lose the last commits, never the file.
+    db.execute("PRAGMA synchronous = NORMAL")
+    return db
+
+
+def _migrate(db: sqlite3.Connection) -> None:
+    version: int = db.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(MIGRATIONS):
+        raise sqlite3.OperationalError(
+            f"it was made by a newer vn_magic, schema {version}; this one knows {len(MIGRATIONS)}"
+        )
+    if version == len(MIGRATIONS):
+        return
+    db.execute("BEGIN IMMEDIATE")  # another kernel may be about to do the same
+    try:
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        for number, migration in enumerate(MIGRATIONS[version:], start=version + 1):
+            for statement in filter(None, (part.strip() for part in migration.split(";"))):
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {number}")
+        db.execute("COMMIT")
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+
+
+def _look_up(db: sqlite3.Connection, *, keys: Sequence[CacheKey], start: int, deliver: Deliver, prefixes: bool) -> None:
+    wanted = {key.family: position for position, key in enumerate(keys, start)}
+    marks = ",".join("?" * len(wanted))
+    compare = ">=" if prefixes else "="
+    query = (
+        "SELECT family, dimension, source, vector, checksum FROM embeddings "  # noqa: S608 - only marks are inserted
+        f"WHERE family IN ({marks}) AND dimension {compare} ? ORDER BY dimension"
+    )
+    for family, dimension, source, blob, checksum in db.execute(query, (*wanted, keys[0].dimension)):
+        position = wanted.get(family)
+        if position is None:  # a shorter row was handed over already
+            continue
+        key = CacheKey(family, dimension)
+        if _checksum(key, source, blob) != checksum or len(blob) != 4 * dimension:
+            continue  # a damaged row is a miss: it is sent again and replaced
+        del wanted[family]
+        deliver(position, CachedVector(key, np.frombuffer(blob, dtype="<f4"), source))
+
+
+def _record(row: CachedVector, now: float) -> tuple[bytes, bytes, int, str, bytes, int, float]:
+    blob = np.ascontiguousarray(row.vector, dtype="<f4").tobytes()
+    checksum = _checksum(row.key, row.source, blob)
+    return (row.key.digest, row.key.family, row.key.dimension, row.source, blob, checksum, now)
+
+
+def _checksum(key: CacheKey, source: str, blob: bytes) -> int:
+    """Bind a vector to its key and its maker, so that a blob under the wrong key is noticed too."""
+    return zlib.crc32(blob, zlib.crc32(source.encode(), zlib.crc32(key.digest)))
+
+
+def _delete_all(db: sqlite3.Connection) -> None:
+    db.execute("DELETE FROM embeddings")
+    db.execute("VACUUM")

@@ -1,0 +1,131 @@
+"""The thread that owns the cache: it commits rows in groups and answers look-ups, in the order they came."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
+
+from vn_magic.cache import CachedVector, CacheInfo, Deliver, EmbeddingCache
+from vn_magic.keys import CacheKey
+
+T = TypeVar("T")
+
+COMMIT_ROWS = 64
+COMMIT_SECONDS = 0.1
+
+
+@dataclass(slots=True)
+class _Task:
+    """Work for the thread, and where its result goes."""
+
+    work: Callable[[EmbeddingCache], Any]
+    future: Future[Any] = field(default_factory=Future)
+
+    def run(self, cache: EmbeddingCache) -> None:
+        if not self.future.set_running_or_notify_cancel():
+            return
+        try:
+            self.future.set_result(self.work(cache))
+        except BaseException as error:  # noqa: BLE001 - it is raised again where the result is awaited
+            self.future.set_exception(error)
+
+
+class CacheThread:
+    """An `EmbeddingCache` that several threads and an event loop may use.
+
+    The thread starts with the first call and ends with `close` or the process. A row handed to `keep` is
+    committed at most 64 rows or 100 ms later, also when the job that brought it is cancelled.
+
+    Parameters
+    ----------
+    cache
+        Used by this thread alone from now on.
+    """
+
+    def __init__(self, cache: EmbeddingCache) -> None:
+        self._cache = cache
+        self._queue: SimpleQueue[CachedVector | _Task | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def notices(self) -> list[str]:
+        """Sentences that the user should see once."""
+        return self._cache.notices
+
+    def keep(self, row: CachedVector) -> None:
+        """Keep a row. Returns at once."""
+        self._put(row)
+
+    async def look_up(self, keys: Sequence[CacheKey], deliver: Deliver, *, prefixes: bool) -> None:
+        """Do `EmbeddingCache.look_up` in the thread; ``deliver`` is called there."""
+        await asyncio.wrap_future(self._run(lambda cache: cache.look_up(keys, deliver, prefixes=prefixes)))
+
+    async def flush(self) -> None:
+        """Return when every row handed over so far is committed."""
+        await asyncio.wrap_future(self._run(lambda _: None))
+
+    def info(self) -> CacheInfo:
+        """Return where the cache is and how much it holds."""
+        return self._run(EmbeddingCache.info).result()
+
+    def clear(self) -> int:
+        """Forget everything; return the number of rows that were there."""
+        return self._run(EmbeddingCache.clear).result()
+
+    def close(self) -> None:
+        """Commit what is left and let go of the file. The next call opens it again."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+            if thread is None:
+                return
+            self._queue.put(None)
+        atexit.unregister(self.close)
+        thread.join()
+
+    def _run(self, work: Callable[[EmbeddingCache], T]) -> Future[T]:
+        task = _Task(work)
+        self._put(task)
+        return task.future
+
+    def _put(self, item: CachedVector | _Task) -> None:
+        with self._lock:
+            if self._thread is None:
+                # A daemon never holds up a kernel's exit; atexit commits what is left.
+                self._thread = threading.Thread(target=self._serve, name="vn_magic cache", daemon=True)
+                self._thread.start()
+                atexit.register(self.close)
+            self._queue.put(item)
+
+    def _serve(self) -> None:
+        rows: list[CachedVector] = []
+        deadline = 0.0
+        while True:
+            try:
+                item = self._queue.get(timeout=max(0.0, deadline - time.monotonic()) if rows else None)
+            except Empty:
+                self._commit(rows)
+                continue
+            if isinstance(item, CachedVector):
+                deadline = deadline if rows else time.monotonic() + COMMIT_SECONDS
+                rows.append(item)
+                if len(rows) == COMMIT_ROWS or time.monotonic() >= deadline:
+                    self._commit(rows)
+                continue
+            self._commit(rows)  # a task sees every row that was handed over before it
+            if item is None:
+                self._cache.close()
+                return
+            item.run(self._cache)
+
+    def _commit(self, rows: list[CachedVector]) -> None:
+        if rows:
+            self._cache.keep(rows)
+            rows.clear()

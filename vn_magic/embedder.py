@@ -1,0 +1,319 @@
+"""The recipe: texts → dedupe → cache → gateway → cache → vectors, in the order of the input."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vn_magic.cache import CachedVector, Deliver
+from vn_magic.cache_thread import CacheThread
+from vn_magic.embeddings import Embeddings, Provenance
+from vn_magic.exceptions import ProvenanceError, RowError, TransientError, VectorError
+from vn_magic.gateway.client import GatewayClient
+from vn_magic.keys import CacheKey, KeyRing
+from vn_magic.models import OFFLINE_MODEL, facts_of
+from vn_magic.progress import JobSummary, ProgressEvent, ProgressListener, Totals
+from vn_magic.settings import JobOptions, Recipe
+from vn_magic.texts import estimated_tokens
+
+# Keys made at a time: a hundred thousand at once would weigh more than they are worth.
+_LOOKUP_ROWS = 2048
+# Rows checked and normalised at a time, so that no temporary comes near the size of the matrix.
+_BLOCK_ROWS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Whose vectors these are: ``key`` as the cache has it, ``source`` as provenance says it.
+
+    The answers sign for themselves; ``source`` is what is said while there are none.
+    """
+
+    key: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a job would do, found out without sending anything. ``missing`` are the rows it would send."""
+
+    rows: int
+    duplicates: int
+    cached: int
+    missing: Sequence[int]
+
+
+async def plan_job(texts: Sequence[str | None], recipe: Recipe, origin: Origin, cache: CacheThread | None) -> Plan:
+    """Return what an `EmbeddingJob` would do. Sends nothing, keeps nothing."""
+    first, twins = _distinct(texts)
+    missing = await _Lookup(texts, recipe, origin, cache).missing(first, lambda _row, _cached: None)
+    return Plan(len(texts), sum(map(len, twins.values())), len(first) - len(missing), missing)
+
+
+class EmbeddingJob:
+    """One list of texts under one recipe.
+
+    Parameters
+    ----------
+    texts
+        A row each; None for rows that cannot be sent, each with its reason in ``refused``.
+    refused
+        Row number to reason, for rows that were found unusable before.
+    recipe, options
+        What to ask for, and how.
+    origin, client
+        Whom to ask. The client belongs to the loop that runs the job.
+    cache
+        Answers first and keeps what comes; None to do without.
+    totals
+        The session's, counted up as the job goes.
+    report
+        Told of every change, on the loop.
+    """
+
+    def __init__(  # noqa: PLR0913 - what a job needs, named one by one
+        self,
+        texts: Sequence[str | None],
+        refused: Mapping[int, str],
+        recipe: Recipe,
+        options: JobOptions,
+        *,
+        origin: Origin,
+        client: GatewayClient,
+        cache: CacheThread | None,
+        totals: Totals,
+        report: ProgressListener,
+    ) -> None:
+        self._texts = texts
+        self._errors = dict(refused)
+        self._recipe = recipe
+        self._options = options
+        self._origin = origin
+        self._client = client
+        self._cache = cache
+        self._totals = totals
+        self._report = report
+        self._lookup = _Lookup(texts, recipe, origin, None if options.refresh else cache)
+        self._first, self._twins = _distinct(texts)
+        self._units = len(self._first) + len(self._errors)
+        self._sources: set[str] = set()
+        self._began = time.monotonic()
+        self._requests = self._retries = self._tokens = self._new = self._cached = 0
+        self._tokens_estimated = False
+        self._waiting = ""
+        # Not filled: its pages become memory only as rows arrive.
+        self._matrix = np.empty((len(texts), recipe.dimension), dtype=np.float32)
+
+    async def run(self) -> Embeddings:
+        """Return all rows, or raise; rows that arrived before a failure or a cancellation are in the cache.
+
+        Raises
+        ------
+        StopJobError
+            When every further row would fail in the same way, under ``keep`` too.
+        GatewayError
+            Under ``stop``, the first row's that cannot be embedded.
+        ProvenanceError
+            When cached and new vectors turn out to be of different makers.
+        VectorError
+            When a finished row is not finite, or zero.
+        """
+        self._tell()
+        missing = await self._lookup.missing(self._first, self._take_cached)
+        self._tell()
+        try:
+            await self._send(missing)
+        finally:
+            if self._cache is not None:
+                await self._cache.flush()
+        self._repeat_for_twins()
+        _finish(self._matrix, failed=self._errors, unit_length=self._recipe.unit_length)
+        return Embeddings(self._texts, self._matrix, self._provenance(), self._errors, self._summary())
+
+    def on_send(self) -> None:
+        """Count a request as it starts."""
+        self._requests += 1
+        self._totals.requests += 1
+        self._tell()
+
+    def on_wait(self, seconds: float, error: TransientError) -> None:
+        """Count a retry, and say what is being waited for."""
+        self._retries += 1
+        self._totals.retries += 1
+        self._waiting = f"{seconds:.0f} s ({error.status or type(error).__name__})" if seconds >= 1 else ""
+        self._tell()
+
+    async def _send(self, rows: Sequence[int]) -> None:
+        """Send all rows, ``concurrency`` at a time. When this is left, nothing more is sent."""
+        waiting = iter(rows)
+        workers = [asyncio.create_task(self._work(waiting)) for _ in range(min(self._options.concurrency, len(rows)))]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            if workers:
+                await asyncio.wait(workers)
+
+    async def _work(self, rows: Iterator[int]) -> None:
+        for row in rows:
+            try:
+                await self._embed(row)
+            except (RowError, TransientError) as error:
+                told = error.at_row(row, self._text(row))
+                if self._options.on_error == "stop":
+                    raise told from None
+                self._errors[row] = str(told)
+                self._tell()
+
+    async def _embed(self, row: int) -> None:
+        # Another kernel may have finished this row since the first look.
+        if not await self._lookup.missing([row], self._take_cached):
+            return
+        text = self._text(row)
+        answer = await self._client.embed(text, self._recipe, self)
+        if self._cache is not None:
+            key = self._lookup.key(row).of_length(len(answer.vector))
+            self._cache.keep(CachedVector(key, answer.vector, answer.source))
+        self._matrix[row] = answer.vector[: self._recipe.dimension]
+        self._sources.add(answer.source)
+        self._new += 1
+        tokens = answer.tokens if answer.tokens is not None else estimated_tokens(text)
+        self._tokens_estimated |= answer.tokens is None
+        self._tokens += tokens
+        self._totals.tokens += tokens
+        self._totals.new += 1
+        self._waiting = ""
+        self._tell()
+
+    def _take_cached(self, row: int, cached: CachedVector) -> None:
+        self._matrix[row] = cached.vector[: self._recipe.dimension]
+        self._sources.add(cached.source)
+        self._cached += 1
+        self._totals.cached += 1
+
+    def _text(self, row: int) -> str:
+        return self._lookup.text(row)
+
+    def _repeat_for_twins(self) -> None:
+        for row, twins in self._twins.items():
+            for twin in twins:
+                self._matrix[twin] = self._matrix[row]
+                if row in self._errors:
+                    self._errors[twin] = self._errors[row]
+
+    def _provenance(self) -> Provenance:
+        if len(self._sources) > 1:
+            makers = " and ".join(sorted(self._sources))
+            raise ProvenanceError(
+                f"The rows are of different makers ({makers}): some were cached before this address changed hands.\n"
+                "Next: run the cell with --refresh, so that all are computed anew."
+            )
+        source = next(iter(self._sources), self._origin.source)
+        model = OFFLINE_MODEL if source == OFFLINE_MODEL else self._recipe.model
+        recipe = self._recipe
+        return Provenance(source, model, recipe.task_type, recipe.dimension, recipe.unit_length)
+
+    def _summary(self) -> JobSummary:
+        return JobSummary(
+            rows=len(self._texts),
+            new=self._new,
+            cached=self._cached,
+            failed=len(self._errors),
+            duplicates=sum(map(len, self._twins.values())),
+            requests=self._requests,
+            retries=self._retries,
+            tokens=self._tokens,
+            tokens_estimated=self._tokens_estimated,
+            seconds=time.monotonic() - self._began,
+        )
+
+    def _tell(self) -> None:
+        self._report(
+            ProgressEvent(
+                rows=self._units,
+                done=self._new + self._cached + len(self._errors),
+                cached=self._cached,
+                failed=len(self._errors),
+                requests=self._requests,
+                retries=self._retries,
+                waiting=self._waiting,
+                seconds=time.monotonic() - self._began,
+            )
+        )
+
+
+class _Lookup:
+    """Finds the rows of one list of texts in the cache."""
+
+    def __init__(self, texts: Sequence[str | None], recipe: Recipe, origin: Origin, cache: CacheThread | None) -> None:
+        self._texts = texts
+        self._keys = KeyRing(origin.key, recipe)
+        self._prefixes = facts_of(recipe.model).prefixes_are_vectors
+        self._cache = cache
+
+    def text(self, row: int) -> str:
+        text = self._texts[row]
+        if text is None:
+            raise VectorError(f"Row {row} has no text and was about to be sent.")  # a fault of ours
+        return text
+
+    def key(self, row: int) -> CacheKey:
+        return self._keys.key(self.text(row))
+
+    async def missing(self, rows: Sequence[int], take: Deliver) -> Sequence[int]:
+        """Hand stored vectors to ``take(row, cached)``; return the rows that are not stored."""
+        if self._cache is None:
+            return rows
+        missing: list[int] = []
+        for start in range(0, len(rows), _LOOKUP_ROWS):
+            chunk = rows[start : start + _LOOKUP_ROWS]
+            found: set[int] = set()
+
+            def deliver(at: int, cached: CachedVector, chunk: Sequence[int] = chunk, found: set[int] = found) -> None:
+                found.add(at)
+                take(chunk[at], cached)
+
+            await self._cache.look_up([self.key(row) for row in chunk], deliver, prefixes=self._prefixes)
+            missing.extend(row for at, row in enumerate(chunk) if at not in found)
+        return missing
+
+
+def _distinct(texts: Sequence[str | None]) -> tuple[list[int], dict[int, list[int]]]:
+    """Return the first row of every distinct text, and the later rows that repeat one of them."""
+    first: dict[str, int] = {}
+    twins: dict[int, list[int]] = {}
+    for row, text in enumerate(texts):
+        if text is None:
+            continue
+        earlier = first.setdefault(text, row)
+        if earlier != row:
+            twins.setdefault(earlier, []).append(row)
+    return list(first.values()), twins
+
+
+def _finish(matrix: NDArray[np.float32], *, failed: Mapping[int, str], unit_length: bool) -> None:
+    """Mark failed rows, check all others, normalise if wanted, and close the matrix for writing.
+
+    A last check before anything is bound: it costs one pass, and a wrong vector must never look like a right one.
+    """
+    if failed:
+        matrix[list(failed)] = np.nan
+    for start in range(0, len(matrix), _BLOCK_ROWS):
+        block = matrix[start : start + _BLOCK_ROWS]
+        squares = np.einsum("ij,ij->i", block, block, dtype=np.float64)
+        wrong = [start + int(row) for row in np.flatnonzero(~(np.isfinite(squares) & (squares > 0)))]
+        unexplained = [row for row in wrong if row not in failed]
+        if unexplained:
+            raise VectorError(
+                f"Row {unexplained[0]} came out as no usable vector (not finite, or all zeros), so nothing was bound.\n"
+                "Next: run the cell with --refresh; if it stays, please report it."
+            )
+        if unit_length:
+            block /= np.sqrt(squares)[:, np.newaxis].astype(np.float32)
+    matrix.setflags(write=False)

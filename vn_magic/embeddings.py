@@ -1,0 +1,116 @@
+"""Embeddings, the value that people hold: texts, vectors, where they come from, and what failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vn_magic.exceptions import ProvenanceError
+from vn_magic.progress import JobSummary
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """The identity of vectors. Two sets may be compared only when theirs are equal.
+
+    Parameters
+    ----------
+    source
+        Who computed them: the gateway's host, or ``offline-lexical`` for the embedded stand-in.
+    model
+        The model's name; ``offline-lexical`` for the stand-in, whatever was asked for.
+    task_type
+        None for models without tasks.
+    dimension
+        Values in a vector.
+    unit_length
+        Whether every vector was normalised to length one.
+    """
+
+    source: str
+    model: str
+    task_type: str | None
+    dimension: int
+    unit_length: bool
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain JSON, as ``DataFrame.attrs`` and files keep it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: object) -> Self:
+        """Read what `as_json` wrote.
+
+        Raises
+        ------
+        ProvenanceError
+            When something is missing, of the wrong type, or there is more than is known of.
+        """
+        names = {item.name for item in fields(cls)}
+        if not isinstance(value, Mapping) or set(value) != names:
+            raise ProvenanceError(f"This is not a provenance: {value!r}.\nIt needs {', '.join(sorted(names))}.")
+        provenance = cls(**value)
+        if not (isinstance(provenance.dimension, int) and isinstance(provenance.unit_length, bool)):
+            raise ProvenanceError(f"This is not a provenance: {value!r}.")
+        return provenance
+
+    def check_comparable(self, other: Provenance) -> None:
+        """Refuse to compare vectors of different origin. A query and its documents differ in task on purpose.
+
+        Raises
+        ------
+        ProvenanceError
+            Naming both.
+        """
+        mine, theirs = ({**side.as_json(), "task_type": _task_space(side.task_type)} for side in (self, other))
+        if mine != theirs:
+            raise ProvenanceError(
+                "These vectors are not comparable, they come from different places:\n"
+                f"  {self}\n  {other}\nNext: embed both with the same model, task, dimension and gateway."
+            )
+
+    def __str__(self) -> str:
+        length = "unit length" if self.unit_length else "raw"
+        return f"{self.model} · {self.task_type or 'no task'} · {self.dimension} values · {length} · {self.source}"
+
+
+def _task_space(task_type: str | None) -> str | None:
+    """Google trains queries and documents to meet in one space; every other task is a space of its own."""
+    queries = ("RETRIEVAL_QUERY", "QUESTION_ANSWERING", "FACT_VERIFICATION", "CODE_RETRIEVAL_QUERY")
+    return "RETRIEVAL_DOCUMENT" if task_type in queries else task_type
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embeddings:
+    """The result of a job, a row a text, in the order of the input and with its duplicates.
+
+    Parameters
+    ----------
+    texts
+        The texts; None where a row was refused before it was sent.
+    matrix
+        float32 ``(rows, dimension)``, C-contiguous and read-only. A failed row is all NaN, never zeros.
+    provenance
+        Where the vectors come from.
+    errors
+        Row number to reason, for rows that failed.
+    summary
+        What the job did.
+    """
+
+    texts: Sequence[str | None]
+    matrix: NDArray[np.float32]
+    provenance: Provenance
+    errors: Mapping[int, str]
+    summary: JobSummary
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __repr__(self) -> str:
+        failed = f", {len(self.errors)} failed" if self.errors else ""
+        return f"Embeddings({len(self)} rows{failed}, {self.provenance})"

@@ -1,0 +1,230 @@
+"""Texts out of a Series, frame or list; Embeddings into a frame or array.
+
+Vectors stand in an object column of row views into one contiguous float32 matrix. Of the ways to keep them in
+pandas it is the one that gives the matrix back without a copy and survives Parquet and pickle by default calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from vn_magic.embeddings import Embeddings, Provenance
+from vn_magic.exceptions import InputError, ProvenanceError
+from vn_magic.rows import DEFAULT_COLUMN, Rows
+
+EMBEDDING_COLUMN = "embedding"
+ERROR_COLUMN = "error"
+# DataFrame.attrs keep plain JSON under this name: {column: provenance}.
+ATTRS_KEY = "vn_magic"
+
+Frame = pd.DataFrame
+Column = pd.Series
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """What was given to embed, taken apart so that the result can be put together in the same shape.
+
+    Parameters
+    ----------
+    values
+        A row each, of any type.
+    frame
+        The columns and the index that come along: a copy, without vectors.
+    """
+
+    values: Sequence[object]
+    frame: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+
+def source_of(data: object, column: str | None = None) -> Source:
+    """Take the texts out of what a user has.
+
+    Parameters
+    ----------
+    data
+        A str, a list or tuple, a Series, an Index, a one-dimensional array, a DataFrame with ``column``, or the
+        `Rows` of a cell.
+    column
+        The column of a DataFrame that holds the texts.
+
+    Raises
+    ------
+    InputError
+        When it is of another kind, or the column is missing, ambiguous or in the way.
+    """
+    if column is not None and not isinstance(data, pd.DataFrame):
+        raise InputError(f"A column ({column!r}) can be named for a DataFrame only, and this is a {_kind(data)}.")
+    if isinstance(data, pd.DataFrame):
+        return _from_frame(data, column)
+    if isinstance(data, Rows):
+        frame = pd.DataFrame({data.column: pd.Series(list(data.values), dtype="object"), **data.columns})
+        frame[data.column] = frame[data.column].infer_objects()
+        return Source(data.values, _free_of_results(frame))
+    if isinstance(data, pd.Series):
+        name = DEFAULT_COLUMN if data.name is None else data.name
+        return Source(data.tolist(), _free_of_results(data.to_frame(name)))
+    if isinstance(data, pd.Index):
+        return Source(data.tolist(), data.to_frame(index=False, name=DEFAULT_COLUMN))
+    if isinstance(data, str):
+        data = [data]
+    if isinstance(data, np.ndarray):
+        if data.ndim != 1:
+            raise InputError(f"The array has {data.ndim} dimensions, expected one: a text each.")
+        data = data.tolist()
+    if not isinstance(data, list | tuple):
+        raise InputError(
+            f"A {_kind(data)} cannot be embedded.\nNext: give a str, a list of str, a Series, an Index, an array of "
+            "str, or a DataFrame and the column of its texts (-c)."
+        )
+    return Source(data, pd.DataFrame({DEFAULT_COLUMN: pd.Series(list(data), dtype="object").infer_objects()}))
+
+
+def to_frame(embeddings: Embeddings, source: Source, *, with_errors: bool = False) -> pd.DataFrame:
+    """Return the source's columns plus ``embedding``, and ``error`` where wanted.
+
+    Returns
+    -------
+    DataFrame
+        Index and other columns as in the source. Cells of ``embedding`` are read-only float32 views,
+        ``(dimension,)``, into one matrix; ``attrs`` hold the provenance.
+    """
+    frame = source.frame
+    frame[EMBEDDING_COLUMN] = column_of(embeddings.matrix, frame.index)
+    if with_errors:
+        reasons = [embeddings.errors.get(row) for row in range(len(embeddings))]
+        frame[ERROR_COLUMN] = pd.Series(reasons, index=frame.index, dtype="object")
+    state_provenance(frame, EMBEDDING_COLUMN, embeddings.provenance)
+    return frame
+
+
+def column_of(matrix: NDArray[np.float32], index: pd.Index[Any]) -> pd.Series[Any]:
+    """Return an object Series of row views into the matrix, which is closed for writing."""
+    matrix.setflags(write=False)
+    cells = np.empty(len(matrix), dtype=object)
+    for row, vector in enumerate(matrix):
+        cells[row] = vector
+    return pd.Series(cells, index=index, name=EMBEDDING_COLUMN, copy=False)
+
+
+def matrix_of(column: pd.Series[Any]) -> NDArray[np.float32]:
+    """Return the vectors of a column as one matrix, float32 ``(rows, dimension)``.
+
+    No copy is made while the cells are consecutive views into one matrix; rows that were filtered or sorted are
+    gathered in one step; cells of any other making (from Parquet, pickle, concat) are stacked.
+
+    Raises
+    ------
+    InputError
+        When a cell is not a vector, or they differ in length; names the row.
+    """
+    cells = column.to_numpy()
+    if len(cells) == 0:
+        return np.empty((0, 0), dtype=np.float32)
+    base = getattr(cells[0], "base", None)
+    if not isinstance(base, np.ndarray):
+        return _stacked(cells, column)
+    rows = _rows_within(base, cells)
+    if rows is None:
+        return _stacked(cells, column)
+    start, stop = int(rows[0]), int(rows[0]) + len(rows)
+    vectors: NDArray[np.float32] = base[start:stop] if np.array_equal(rows, np.arange(start, stop)) else base[rows]
+    return vectors
+
+
+def provenance_of(frame: pd.DataFrame | pd.Series[Any], column: str) -> Provenance:
+    """Return the stated provenance of a column of vectors.
+
+    Raises
+    ------
+    ProvenanceError
+        When it is lost, with the way to state it.
+    """
+    known = frame.attrs.get(ATTRS_KEY)
+    if not isinstance(known, Mapping) or column not in known:
+        raise ProvenanceError(
+            f"It is not known where the vectors of {column!r} come from: pandas drops that note (attrs) when it joins "
+            "frames whose notes differ, or it was never there.\n"
+            "Next: if you know that all rows are of one kind, state it: df.vec.provenance = other_df.vec.provenance"
+        )
+    return Provenance.from_json(known[column])
+
+
+def state_provenance(frame: pd.DataFrame | pd.Series[Any], column: str, provenance: Provenance) -> None:
+    """Note where the vectors of a column come from."""
+    known = frame.attrs.get(ATTRS_KEY)
+    frame.attrs[ATTRS_KEY] = {**(known if isinstance(known, Mapping) else {}), column: provenance.as_json()}
+
+
+def is_vector_column(column: pd.Series[Any]) -> bool:
+    """Whether the first cell that is not missing is a one-dimensional array of floats."""
+    if column.dtype != object:
+        return False
+    first = next((cell for cell in column.array if cell is not None), None)
+    return isinstance(first, np.ndarray) and first.ndim == 1 and first.dtype.kind == "f"
+
+
+def _from_frame(data: pd.DataFrame, column: str | None) -> Source:
+    if column is None:
+        raise InputError(
+            f"A DataFrame needs the column of its texts; it has {_listed(data.columns)}.\n"
+            "Next: %embed df -c COLUMN, or embed df['COLUMN']."
+        )
+    if column not in data.columns:
+        raise InputError(f"There is no column {column!r}; the frame has {_listed(data.columns)}.")
+    texts = data[column]
+    if texts.ndim != 1:
+        raise InputError(f"There are several columns called {column!r}.\nNext: rename them apart.")
+    return Source(texts.tolist(), _free_of_results(data.copy()))
+
+
+def _free_of_results(frame: pd.DataFrame) -> pd.DataFrame:
+    for name in (EMBEDDING_COLUMN, ERROR_COLUMN):
+        if name in frame.columns:
+            raise InputError(
+                f"There is a column {name!r} already, and the result would replace it. Nothing was sent.\n"
+                f"Next: df.drop(columns={name!r}) or rename it."
+            )
+    return frame
+
+
+def _rows_within(base: NDArray[Any], cells: NDArray[np.object_]) -> NDArray[np.int64] | None:
+    """Return which rows of ``base`` the cells are, or None when they are not all whole rows of it."""
+    if base.ndim != 2 or base.dtype != np.float32 or not base.flags.c_contiguous or base.nbytes == 0:
+        return None
+    shape, stride, origin = (base.shape[1],), base.strides[0], base.ctypes.data
+    offsets = np.empty(len(cells), dtype=np.int64)
+    for row, cell in enumerate(cells):
+        if getattr(cell, "base", None) is not base or cell.shape != shape or cell.strides != (4,):
+            return None
+        offsets[row] = cell.__array_interface__["data"][0]
+    rows, remainders = np.divmod(offsets - origin, stride)
+    return None if remainders.any() else rows
+
+
+def _stacked(cells: NDArray[np.object_], column: pd.Series[Any]) -> NDArray[np.float32]:
+    dimension: int | None = None
+    for row, cell in enumerate(cells):
+        if not isinstance(cell, np.ndarray) or cell.ndim != 1 or cell.dtype.kind != "f":
+            raise InputError(
+                f"Row {row} of {column.name!r} is not a vector but {_kind(cell)}.\n"
+                "Next: drop it, or load the frame with vn_magic.load if a CSV saver spoiled it."
+            )
+        dimension = dimension if dimension is not None else len(cell)
+        if len(cell) != dimension:
+            raise InputError(f"Row {row} of {column.name!r} has {len(cell)} values, the first row has {dimension}.")
+    return np.stack(list(cells)).astype(np.float32, copy=False)
+
+
+def _listed(names: pd.Index[Any]) -> str:
+    return ", ".join(map(repr, names[:12])) + (", …" if len(names) > 12 else "") or "no columns"
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__

@@ -1,0 +1,108 @@
+"""``%vn login``, ``logout``, ``status``, ``offline``: who is asking, and whom."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from collections.abc import Sequence
+
+from IPython.core.error import StdinNotImplementedError
+from IPython.core.interactiveshell import InteractiveShell
+
+from vn_magic.credentials import TOKEN_FILE_VARIABLE, TOKEN_VARIABLES, Token
+from vn_magic.exceptions import GatewayError, TokenError, TokenRefusedError
+from vn_magic.gateway.client import Verdict
+from vn_magic.notebook.card import show_lines
+from vn_magic.session import OFFLINE_NOTICE, Session
+from vn_magic.settings import Settings, check_transport_is_private, host_of
+
+
+def login(_words: Sequence[str], session: Session, shell: InteractiveShell) -> None:
+    """Ask for the token by a hidden prompt, hold it in the session, and check it once for free.
+
+    Raises
+    ------
+    TokenError
+        When there is nobody to ask, or what was given is no token.
+    TokenRefusedError
+        When the gateway refuses it; it is forgotten again.
+    """
+    check_transport_is_private(session.settings)
+    host = host_of(session.settings.base_url)
+    token = Token(_asked(f"Token for {host} (hidden): ", shell))
+    session.log_in(token, "%vn login")
+    who = f"{token.masked} for {host}"
+    if session.settings.offline:
+        show_lines([f"{who}: kept, not checked: the session is offline. `%vn offline off` uses it."])
+        return
+    try:
+        verdict = session.probe().verdict
+    except GatewayError as error:
+        show_lines([f"{who}: kept, but it could not be checked.", *str(error).splitlines()])
+        return
+    if verdict is Verdict.REFUSED:
+        session.log_out()
+        raise TokenRefusedError(f"{who}: {TokenRefusedError.meaning} It is forgotten.\n{TokenRefusedError.cure}")
+    checked = "accepted" if verdict is Verdict.ACCEPTED else "cannot be checked here; the first text will tell"
+    show_lines([f"{who}: {checked}."])
+
+
+def logout(_words: Sequence[str], session: Session, _shell: InteractiveShell) -> None:
+    """Forget the session's token, and say when the environment still has one."""
+    session.log_out()
+    left = session.find_token()
+    still = f" {left.source} still holds {left.token.masked}; unset it outside the notebook." if left else ""
+    show_lines([f"The session's token is forgotten.{still}"])
+
+
+def status(_words: Sequence[str], session: Session, _shell: InteractiveShell) -> None:
+    """Show whom the session talks to, as whom, with which settings, and what it has used."""
+    settings, totals = session.settings, session.totals
+    info = session.runtime.cache.info()
+    place = "offline stand-in (lexical, not semantic)" if settings.offline else settings.base_url
+    rows = [(name, str(getattr(settings, name)), settings.source_of(name)) for name in Settings.names()]
+    width, value_width = max(len(row[0]) for row in rows), max(len(row[1]) for row in rows)
+    used = (
+        f"{totals.requests:,} requests, {totals.retries:,} retries, {totals.new:,} rows new, "
+        f"{totals.cached:,} from cache, {totals.tokens:,} tokens (≈ where the gateway does not count)"
+    )
+    lines = [
+        f"vn_magic   {place}",
+        f"token: {_token_line(session)}",
+        f"cache: {info.path or 'in memory only'}, {info.rows:,} rows, {info.size / 1e6:.1f} MB",
+        f"session: {used}",
+        *(f"{name:<{width}}  {value:<{value_width}}  {source}" for name, value, source in rows),
+    ]
+    print("\n".join(lines))  # noqa: T201 - a table in one width is read best as plain text
+
+
+def offline(words: Sequence[str], session: Session, _shell: InteractiveShell) -> None:
+    """Switch to the stand-in, or back to the gateway, and say what that means."""
+    switch = words[0] if words else "on"
+    session.configure("offline", switch == "on", "%vn offline")
+    if session.settings.offline:
+        show_lines([f"On: {OFFLINE_NOTICE}", "`%vn offline off` goes back to the gateway."])
+    else:
+        show_lines([f"Off: the session talks to {session.settings.base_url}; token: {_token_line(session)}."])
+
+
+def _token_line(session: Session) -> str:
+    found = session.find_token()
+    if found is not None:
+        return f"{found.token.masked} from {found.source}"
+    if session.tokens.origin is not None:
+        return f"none for this base URL (the session's belongs to {session.tokens.origin})"
+    return "none; `%vn login` asks for one"
+
+
+def _asked(prompt: str, shell: InteractiveShell) -> str:
+    nobody = TokenError(
+        "Nobody can be asked for a token here: there is no prompt.\n"
+        f"Next: set {TOKEN_VARIABLES[0]} (or {TOKEN_FILE_VARIABLE}, the path of a file) before the kernel starts."
+    )
+    if getattr(shell, "kernel", None) is None and not sys.stdin.isatty():
+        raise nobody  # getpass would read the token with an echo, and warn on stderr
+    try:
+        return getpass.getpass(prompt)
+    except (StdinNotImplementedError, EOFError):
+        raise nobody from None

@@ -1,0 +1,196 @@
+"""The card: one small block that follows a job and stays in the notebook when it is done."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+from uuid import uuid4
+
+from IPython.display import display, update_display
+
+from vn_magic.embedder import Plan
+from vn_magic.embeddings import Embeddings
+from vn_magic.models import OFFLINE_MODEL, facts_of
+from vn_magic.notebook.strip import strip_html, strip_text
+from vn_magic.progress import ProgressEvent
+from vn_magic.settings import Recipe
+from vn_magic.texts import estimated_tokens
+
+SHOWN_ROWS = 3
+_TEXT_WIDTH = 60
+_SECONDS_BETWEEN_UPDATES = 0.2
+_BAR_CELLS = 24
+
+
+class Card:
+    """Shows a job's progress in one place: a display of a front end, or one line of a terminal.
+
+    Called in the thread that runs the cell; from any other, output would land in whatever cell runs just then.
+
+    Parameters
+    ----------
+    name
+        What the result will be called.
+    in_kernel
+        Whether displays can be updated in place; else a terminal's line is rewritten.
+    """
+
+    def __init__(self, name: str, *, in_kernel: bool) -> None:
+        self._name = name
+        self._in_kernel = in_kernel
+        self._display_id = uuid4().hex
+        self._shown = False
+        self._updated = 0.0
+        self._width = 0
+        self._latest: ProgressEvent | None = None
+
+    def note(self, event: ProgressEvent) -> None:
+        """Take note of progress. Called on the session's loop: draws nothing."""
+        self._latest = event
+
+    def draw(self) -> None:
+        """Draw the latest progress, a few times a second at most."""
+        now = time.monotonic()
+        if self._latest is None or now - self._updated < _SECONDS_BETWEEN_UPDATES:
+            return
+        self._updated = now
+        line = progress_line(self._name, self._latest)
+        if self._in_kernel:
+            self._show(line, _html_lines([line]))
+        elif sys.stdout.isatty():
+            self._rewrite(line)
+
+    def finish(self, embeddings: Embeddings) -> None:
+        """Draw the final form."""
+        lines = final_lines(self._name, embeddings)
+        if self._in_kernel:
+            self._show(_text_card(lines, embeddings), _html_card(lines, embeddings))
+        else:
+            self._rewrite("")
+            sys.stdout.write(_text_card(lines, embeddings) + "\n")
+
+    def fail(self) -> None:
+        """Leave the last known numbers standing above the error."""
+        if self._latest is None:
+            return
+        event = self._latest
+        line = f"{self._name}   stopped at {event.done:,} of {event.rows:,} rows; what arrived is in the cache"
+        if self._in_kernel:
+            self._show(line, _html_lines([line]))
+        else:
+            self._rewrite("")
+            sys.stdout.write(line + "\n")
+
+    def _show(self, text: str, html: str) -> None:
+        bundle: dict[str, Any] = {"text/plain": text, "text/html": html}
+        if self._shown:
+            update_display(bundle, display_id=self._display_id, raw=True)
+        else:
+            display(bundle, display_id=self._display_id, raw=True)
+            self._shown = True
+
+    def _rewrite(self, line: str) -> None:
+        if line or self._width:
+            sys.stdout.write("\r" + line.ljust(self._width) + ("" if line else "\r"))
+            sys.stdout.flush()
+        self._width = len(line)
+
+
+def progress_line(name: str, event: ProgressEvent) -> str:
+    """Return one line about a running job."""
+    filled = _BAR_CELLS * event.done // max(event.rows, 1)
+    new = event.done - event.cached
+    rate = f"{new / event.seconds:.0f} rows/s" if new and event.seconds > 0 else ""
+    parts = [f"{event.done:,} of {event.rows:,} rows", f"{event.cached:,} from cache" if event.cached else "", rate]
+    parts += [f"{event.retries:,} retries" if event.retries else "", f"{event.failed:,} failed" if event.failed else ""]
+    parts += [f"waiting {event.waiting}" if event.waiting else ""]
+    return f"{name}   {'█' * filled}{'░' * (_BAR_CELLS - filled)}   {' · '.join(filter(None, parts))}"
+
+
+def final_lines(name: str, embeddings: Embeddings) -> list[str]:
+    """Return the two lines that say what was done, and the session's notices."""
+    of, did = embeddings.provenance, embeddings.summary
+    rows, dimension = embeddings.matrix.shape
+    length = "unit length" if of.unit_length else "raw"
+    tokens = f"{'≈' if did.tokens_estimated else ''}{did.tokens:,} tokens" if did.new else ""
+    place = "offline stand-in: lexical, not semantic" if of.model == OFFLINE_MODEL else of.source
+    numbers = [
+        f"{did.new:,} new, {did.cached:,} from cache",
+        f"{did.duplicates:,} duplicates" if did.duplicates else "",
+        f"{did.failed:,} failed, see the column `error`" if did.failed else "",
+        tokens,
+        f"{did.requests:,} requests, {did.retries:,} retries",
+        f"{did.seconds:.2f} s",
+        place,
+    ]
+    head = f"{name}   {rows:,} × {dimension}   {' · '.join(filter(None, (of.model, of.task_type, length)))}"
+    return [head, " · ".join(filter(None, numbers)), *did.notices]
+
+
+def plan_lines(plan: Plan, texts: Sequence[str | None], recipe: Recipe) -> list[str]:
+    """Return what a dry run has found out."""
+    missing = [text for row in plan.missing if (text := texts[row]) is not None]
+    unusable = sum(text is None for text in texts)
+    tokens = [estimated_tokens(text) for text in missing]
+    lines = [
+        f"dry run   {plan.rows:,} × {recipe.dimension}   {recipe.model}; nothing was sent",
+        " · ".join(
+            (
+                f"{plan.cached:,} from cache",
+                f"{plan.duplicates:,} duplicates",
+                f"{len(missing):,} requests would be sent",
+                f"≈{sum(tokens):,} tokens",
+            )
+        ),
+    ]
+    if unusable:
+        lines.append(f"{unusable:,} rows cannot be embedded (missing, blank or not text)")
+    limit = facts_of(recipe.model).token_limit
+    long = [row for row, count in zip(plan.missing, tokens, strict=True) if limit and count > limit]
+    if long:
+        named = ", ".join(map(str, long[:5])) + (" …" if len(long) > 5 else "")
+        lines.append(
+            f"{len(long):,} rows look longer than the {limit:,} tokens that the model reads: row {named}; "
+            "the service cuts them without notice"
+        )
+    return lines
+
+
+def show_lines(lines: Sequence[str]) -> None:
+    """Show a few lines as a card that does not change."""
+    display({"text/plain": "\n".join(lines), "text/html": _html_lines(lines)}, raw=True)
+
+
+def _first_rows(embeddings: Embeddings) -> list[tuple[str, int]]:
+    return [(_shortened(text), row) for row, text in enumerate(embeddings.texts[:SHOWN_ROWS])]
+
+
+def _shortened(text: str | None) -> str:
+    line = " ".join((text or "(no text)").split())
+    return line if len(line) <= _TEXT_WIDTH else line[: _TEXT_WIDTH - 1] + "…"
+
+
+def _text_card(lines: Sequence[str], embeddings: Embeddings) -> str:
+    indent = " " * 4
+    rows = [f"{indent}{strip_text(embeddings.matrix[row])}  {text}" for text, row in _first_rows(embeddings)]
+    return "\n".join([lines[0], *(indent + line for line in lines[1:]), *rows])
+
+
+def _html_card(lines: Sequence[str], embeddings: Embeddings) -> str:
+    cell = 'style="text-align:left;padding:1px 8px 1px 0;border:none;background:none"'
+    rows = "".join(
+        f"<tr><td {cell}>{strip_html(embeddings.matrix[row])}</td><td {cell}>{escape(text)}</td></tr>"
+        for text, row in _first_rows(embeddings)
+    )
+    table = f'<table style="border:none;margin:2px 0 0 0;background:none">{rows}</table>' if rows else ""
+    return _html_lines(lines, table)
+
+
+def _html_lines(lines: Sequence[str], more: str = "") -> str:
+    """Return lines as HTML in the colours of the page, light or dark, the first one strong."""
+    first, *others = (escape(line) for line in lines)
+    rest = "".join(f'<div style="opacity:.8">{line}</div>' for line in others)
+    return f'<div style="font-size:90%;line-height:1.5"><div style="font-weight:600">{first}</div>{rest}{more}</div>'

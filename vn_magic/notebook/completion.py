@@ -1,0 +1,106 @@
+"""Tab completion of the magics' lines: exactly the options, their values, variables and columns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
+from IPython.core.interactiveshell import InteractiveShell
+
+from vn_magic.notebook.options import option_names
+from vn_magic.notebook.vn import SUBCOMMANDS
+
+Matcher = Callable[[CompletionContext], SimpleMatcherResult]
+
+_EMBED_LINE = re.compile(r"^(?:[^'\"#]*=\s*|\s*)(%%|%)embed\s(.*)$")
+_VN_LINE = re.compile(r"^\s*%vn\s+(.*)$")
+
+
+def make_matcher(shell: InteractiveShell) -> Matcher:
+    """Return a matcher for one shell, to be appended to ``Completer.custom_matchers``.
+
+    IPython by itself offers some two hundred Python names for ``%%embed --``.
+    """
+
+    @context_matcher()
+    def vn_magic_matcher(context: CompletionContext) -> SimpleMatcherResult:
+        return _result(*completions(context.text_until_cursor, context.cursor_line, shell.user_ns))
+
+    matcher: Matcher = vn_magic_matcher
+    return matcher
+
+
+def completions(line: str, line_number: int, variables: Mapping[str, Any]) -> tuple[str, Iterable[str], bool]:
+    """Return the word before the cursor, what may stand there, and whether nothing else may.
+
+    Parameters
+    ----------
+    line
+        The line up to the cursor.
+    line_number
+        Its number in the cell; ``%%embed`` is a magic in the first line only.
+    variables
+        The user's namespace.
+    """
+    if found := _VN_LINE.match(line):
+        return _vn(found[1])
+    found = _EMBED_LINE.match(line)
+    if found is None or (found[1] == "%%" and line_number > 0):
+        return "", (), False
+    return _embed(found[2], variables, is_cell=found[1] == "%%")
+
+
+def _embed(arguments: str, variables: Mapping[str, Any], *, is_cell: bool) -> tuple[str, Iterable[str], bool]:
+    *before, word = re.split(r"\s+", arguments)
+    names = option_names()
+    option = names.get(before[-1]) if before else None
+    if option is not None and option.nargs != 0:
+        if option.choices is not None:
+            return word, option.choices, True
+        if option.dest == "column":
+            return word, _columns(before, variables, is_cell=is_cell), True
+        if option.dest == "out":
+            return word, _variables(variables), True
+        return word, (), True
+    if word.startswith("-"):
+        return word, names, True
+    return (word, (), False) if is_cell or "." in word or "[" in word else (word, _embeddable(variables), False)
+
+
+def _vn(arguments: str) -> tuple[str, Iterable[str], bool]:
+    *before, word = re.split(r"\s+", arguments)
+    if not before:
+        return word, SUBCOMMANDS, True
+    known = SUBCOMMANDS.get(before[0])
+    return word, known.words if known and len(before) == 1 else (), True
+
+
+def _columns(before: list[str], variables: Mapping[str, Any], *, is_cell: bool) -> list[str]:
+    """Return the columns of the frame that the line names, else of every frame there is."""
+    if is_cell:
+        return []
+    frames = {name: value for name, value in _public(variables) if hasattr(value, "columns")}
+    named = [frames[word] for word in before if word in frames] or list(frames.values())
+    columns = dict.fromkeys(str(column) for frame in named for column in frame.columns)
+    return [f'"{column}"' if re.search(r"\s", column) else column for column in columns]
+
+
+def _embeddable(variables: Mapping[str, Any]) -> list[str]:
+    kinds = ("DataFrame", "Series", "Index", "ndarray", "list", "tuple", "str")
+    return [name for name, value in _public(variables) if type(value).__name__ in kinds]
+
+
+def _variables(variables: Mapping[str, Any]) -> list[str]:
+    return [name for name, value in _public(variables) if type(value).__name__ != "module"]
+
+
+def _public(variables: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    hidden = ("In", "Out", "exit", "quit", "open", "get_ipython")
+    return [(name, value) for name, value in variables.items() if not name.startswith("_") and name not in hidden]
+
+
+def _result(word: str, candidates: Iterable[str], exclusive: bool) -> SimpleMatcherResult:  # noqa: FBT001 - one field of three
+    found = [SimpleCompletion(text, type="magic") for text in candidates if text.lower().startswith(word.lower())]
+    return {"completions": found, "matched_fragment": word, "suppress": exclusive, "ordered": True}

@@ -1,0 +1,145 @@
+"""``%%embed``, ``%embed`` and ``%vn``: thin skins over the session."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import keyword
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, needs_local_scope, no_var_expand
+
+from vn_magic.exceptions import InputError
+from vn_magic.notebook import vn
+from vn_magic.notebook.card import Card, plan_lines, show_lines
+from vn_magic.notebook.options import EmbedLine, help_text, parse_cell_line, parse_line
+from vn_magic.rows import DEFAULT_COLUMN, Rows, filled_in, split_rows
+from vn_magic.session import Request, Session, Vectors
+
+_IPYTHON_NAMES = re.compile(r"^(In|Out|get_ipython|exit|quit|open|display|_+|_i+|_ii?i?|_dh|_oh|_ih|_sh|_i?\d+)$")
+
+
+@magics_class
+class EmbedMagics(Magics):
+    """The magics of one shell, and the session that they share.
+
+    Parameters
+    ----------
+    shell
+        The shell that loads the extension.
+    session
+        Settings, token, cache and connection.
+    """
+
+    def __init__(self, shell: InteractiveShell, session: Session) -> None:
+        super().__init__(shell)
+        self.session = session
+        self._shell = shell  # traitlets types `shell` as optional
+
+    @no_var_expand
+    @needs_local_scope
+    @line_cell_magic
+    def embed(self, line: str, cell: str | None = None, local_ns: Mapping[str, Any] | None = None) -> Vectors | None:
+        """Turn text into vectors."""
+        with self.session.door():
+            parsed = parse_line(line) if cell is None else parse_cell_line(line)
+            if parsed.options.help:
+                print(help_text())  # noqa: T201 - help is output
+                return None
+            if parsed.out is not None:
+                check_output_name(parsed.out)
+            variables = {**self._shell.user_ns, **(local_ns or {})}
+            data = self._evaluated(parsed.expression, variables) if cell is None else _rows_of(parsed, cell, variables)
+            request = self._request(parsed, data)
+            if parsed.options.dry_run:
+                plan, texts = self.session.runtime.portal.run(self.session.plan_job(request))
+                show_lines(plan_lines(plan, texts, request.recipe))
+                return None
+            result = self._run(request, parsed)
+            if parsed.out is None:
+                return result
+            self._shell.push({parsed.out: result})
+            return None
+
+    @no_var_expand
+    @line_magic
+    def vn(self, line: str) -> None:
+        """Do everything that is not embedding: `%vn` alone lists what there is."""
+        with self.session.door():
+            vn.run(line, self.session, self._shell)
+
+    def _run(self, request: Request, parsed: EmbedLine) -> Vectors:
+        card = Card(parsed.out or "result", in_kernel=getattr(self._shell, "kernel", None) is not None)
+        quiet = parsed.options.quiet
+        job = self.session.run_job(request, card.note)
+        try:
+            embeddings = self.session.runtime.portal.run(job, on_tick=None if quiet else card.draw)
+        except BaseException:
+            if not quiet:
+                card.fail()
+            raise
+        result = request.shaped(embeddings)
+        if not quiet:
+            card.finish(embeddings)
+        return result
+
+    def _request(self, parsed: EmbedLine, data: object) -> Request:
+        options = parsed.options
+        return self.session.prepare(
+            data,
+            column=options.column if parsed.expression else None,
+            model=options.model,
+            dimension=options.dim,
+            task_type=options.task,
+            title=options.title,
+            result=options.result,
+            unit_length=False if options.raw else None,
+            on_error=options.on_error,
+            concurrency=options.concurrency,
+            requests_per_minute=options.rpm,
+            refresh=options.refresh,
+            cache=not options.no_cache,
+        )
+
+    def _evaluated(self, expression: str, variables: Mapping[str, Any]) -> object:
+        # As a dict of globals, so that a lambda or a comprehension in the expression sees local names too.
+        try:
+            return eval(compile(ast.parse(expression, "%embed", "eval"), "%embed", "eval"), dict(variables))  # noqa: S307 - the user's own expression, in the user's own kernel
+        except Exception as error:  # noqa: BLE001 - whatever the expression does, it is told in one line
+            raise InputError(
+                f"%embed: {expression!r} cannot be evaluated ({type(error).__name__}: {error}).\n"
+                "Next: run the expression in a cell of its own first; `%embed -h` shows the options."
+            ) from None
+
+
+EmbedMagics.embed.__doc__ = help_text()
+
+
+def check_output_name(name: str) -> None:
+    """Refuse a name that cannot be a variable, or that would hide something people need.
+
+    Raises
+    ------
+    InputError
+        Saying why.
+    """
+    if not name.isidentifier() or keyword.iskeyword(name):
+        why = "is a Python keyword" if keyword.iskeyword(name) else "is not a name that a variable can have"
+    elif _IPYTHON_NAMES.match(name):
+        why = "belongs to IPython"
+    elif hasattr(builtins, name):
+        why = "is a Python builtin, which would be hidden"
+    else:
+        return
+    raise InputError(f"The output {name!r} {why}.\nNext: choose another name, e.g. vectors.")
+
+
+def _rows_of(parsed: EmbedLine, cell: str, variables: Mapping[str, Any]) -> Rows:
+    options = parsed.options
+    if options.column is not None and options.split not in ("csv", "jsonl"):
+        raise InputError("%%embed: -c names a column of --split csv or --split jsonl.\nNext: add one of them.")
+    body = filled_in(cell, variables) if options.vars else cell
+    return split_rows(body, options.split, column=options.column or DEFAULT_COLUMN, separator=options.sep)

@@ -1,0 +1,181 @@
+"""The line of ``%%embed`` and ``%embed`` to options. argparse reads it, and its errors become ours."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+import sys
+from dataclasses import dataclass
+from typing import Any, NoReturn, get_args
+
+from vn_magic.credentials import TOKEN_SHAPE
+from vn_magic.exceptions import InputError
+from vn_magic.rows import DEFAULT_COLUMN, Split
+from vn_magic.settings import OnError, Result, TaskType
+
+EXAMPLES = """\
+examples:
+  %%embed poems                      one row a line, bound to `poems` as a DataFrame
+  %%embed -o X --as numpy --dim 256  a float32 array (rows, 256)
+  %%embed --split csv -c review      csv with a header; the other columns come along
+  %embed reviews.text                a Series; the result is the value of the line
+  df2 = %embed df -c review          a copy of df plus the column `embedding`
+  %embed --dry-run df["text"]        what would be sent, and sends nothing
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedLine:
+    """A parsed line: where the result goes, what to embed, and the options by their long names."""
+
+    out: str | None
+    expression: str
+    options: argparse.Namespace
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argparse parser that neither exits nor writes to stderr."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{self.prog}: {message}.\nNext: `{self.prog} -h` shows the options.")
+
+
+def embed_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``%%embed``; ``%embed`` has the same options."""
+    plain: dict[str, Any] = {"color": False} if sys.version_info >= (3, 14) else {}
+    parser = _Parser(
+        prog="%%embed",
+        description="Turn the text of a cell into vectors. `%embed [options] EXPR` does the same for an expression.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
+        allow_abbrev=False,
+        **plain,
+    )
+    add = parser.add_argument
+    add("name", nargs="?", metavar="OUT", help="variable for the result; without it the result is the cell's value")
+    add("-o", "--out", metavar="OUT", help="the same; the only way for %%embed's line form")
+    add("-m", "--model", metavar="MODEL", help="default: gemini-embedding-001")
+    add("-d", "--dim", metavar="N", type=int, help="values in a vector, 128 to 3072 (default 768)")
+    add("-t", "--task", metavar="TASK", type=str.upper, choices=get_args(TaskType), help="|".join(get_args(TaskType)))
+    add("--title", metavar="T", help="title of the document, with --task RETRIEVAL_DOCUMENT")
+    add("--split", choices=get_args(Split), default="lines", help="how the cell becomes rows (default: lines)")
+    add("-c", "--column", metavar="COLUMN", help=f"column of the texts (csv, jsonl: default {DEFAULT_COLUMN})")
+    add("--sep", metavar="S", type=_separator, default=",", help="separator of csv (default: ,)")
+    add("--as", dest="result", choices=get_args(Result), default="df", help="DataFrame or float32 array (default: df)")
+    add("--raw", action="store_true", help="vectors as received instead of unit length")
+    add("--on-error", choices=get_args(OnError), help="stop at the first failing row, or keep going and mark it")
+    add("--concurrency", metavar="N", type=int, help="requests under way at once")
+    add("--rpm", metavar="N", type=int, help="never start more than N requests in a minute")
+    add("--refresh", action="store_true", help="send every text, whatever the cache has")
+    add("--no-cache", action="store_true", help="neither read nor write the cache")
+    add("--dry-run", action="store_true", help="say what would be sent, and send nothing")
+    add("--vars", action="store_true", help="replace {{name}} in the cell by variables")
+    add("-q", "--quiet", action="store_true", help="no card")
+    add("-h", "--help", action="store_true", help="show this")
+    return parser
+
+
+def help_text() -> str:
+    """Return the help of ``%%embed``, as ``-h`` prints it and ``%%embed?`` shows it."""
+    return embed_parser().format_help()
+
+
+def option_names() -> dict[str, argparse.Action]:
+    """Return every spelling of every option, and what it stands for."""
+    return {name: action for action in embed_parser()._actions for name in action.option_strings}  # noqa: SLF001 - argparse has no other list of its options
+
+
+def parse_cell_line(line: str) -> EmbedLine:
+    """Parse the line of ``%%embed``.
+
+    Raises
+    ------
+    InputError
+        When it cannot be read, names two outputs, or carries something that looks like a token.
+    """
+    options = embed_parser().parse_args(_words(line))
+    if options.name is not None and options.out is not None:
+        raise InputError(f"%%embed: the output is named twice ({options.name} and {options.out}).\nNext: keep one.")
+    return EmbedLine(options.name or options.out, "", options)
+
+
+def parse_line(line: str) -> EmbedLine:
+    """Parse the line of ``%embed``: options, then an expression that is left as it was typed.
+
+    ``-c COLUMN`` and other options may also follow the expression, where the whole is not one by itself:
+    ``%embed df -c review``.
+
+    Raises
+    ------
+    InputError
+        As `parse_cell_line`; also when there is no expression.
+    """
+    _refuse_tokens(line)
+    start = _end_of_options(line)
+    words, expression = _words(line[:start]), line[start:].strip()
+    if not _is_expression(expression):
+        expression, trailing = _without_trailing_options(expression)
+        words += trailing
+    options = embed_parser().parse_args(words)
+    for name in ("vars", "name"):
+        if getattr(options, name):
+            raise InputError(f"%embed: {name!r} is for %%embed only.\nNext: give an expression, e.g. %embed df.text")
+    if not expression and not options.help:
+        raise InputError("%embed needs something to embed, e.g. `%embed reviews.text`.\nNext: `%embed -h` shows more.")
+    return EmbedLine(options.out, expression, options)
+
+
+def _words(line: str) -> list[str]:
+    _refuse_tokens(line)
+    try:
+        return shlex.split(line)
+    except ValueError as error:
+        raise InputError(f"%%embed: the line cannot be read: {error}.\nNext: close the quotes.") from None
+
+
+def _refuse_tokens(line: str) -> None:
+    if TOKEN_SHAPE.search(line):
+        raise InputError(
+            "That looks like a token, and a line like this is kept in the history and in the notebook.\n"
+            "Next: rotate the token at the gateway, clear this cell, then `%vn login`."
+        )
+
+
+_WORD = re.compile(r"""\s*((?:"[^"]*"|'[^']*'|[^\s"'])+)""")
+
+
+def _end_of_options(line: str) -> int:
+    """Return where the options at the front of a line end and the expression begins."""
+    names, position = option_names(), 0
+    while (found := _WORD.match(line, position)) and found[1].startswith("-"):
+        word, _, value = found[1].partition("=")
+        if word not in names:
+            raise InputError(f"%embed: there is no option {word}.\nNext: `%embed -h` shows the options.")
+        position = found.end()
+        if names[word].nargs != 0 and not value and (argument := _WORD.match(line, position)):
+            position = argument.end()
+    return position
+
+
+def _without_trailing_options(text: str) -> tuple[str, list[str]]:
+    """Split ``df -c review`` into the shortest expression at its front and the options after it."""
+    names = option_names()
+    for found in re.finditer(r"\s(--?[a-z][a-z-]*)", text):
+        head, tail = text[: found.start()].strip(), text[found.start() :]
+        if found[1] in names and _is_expression(head):
+            return head, _words(tail)
+    return text, []
+
+
+def _is_expression(text: str) -> bool:
+    try:
+        compile(text, "%embed", "eval")
+    except (SyntaxError, ValueError):
+        return False
+    return True
+
+
+def _separator(text: str) -> str:
+    return "\t" if text == "\\t" else text

@@ -1,0 +1,75 @@
+"""``%vn``: a table of subcommands, each a small function beside the feature that it serves."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from IPython.core.interactiveshell import InteractiveShell
+
+from vn_magic.credentials import TOKEN_SHAPE
+from vn_magic.exceptions import InputError
+from vn_magic.notebook import account, doctor, housekeeping
+from vn_magic.session import Session
+
+Command = Callable[[Sequence[str], Session, InteractiveShell], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Subcommand:
+    """What runs, what it is for, and the words that may follow."""
+
+    run: Command
+    summary: str
+    words: tuple[str, ...] = ()
+
+
+SUBCOMMANDS: Mapping[str, Subcommand] = {
+    "login": Subcommand(account.login, "give the session a token; it is asked for, never typed on the line"),
+    "logout": Subcommand(account.logout, "forget the session's token"),
+    "status": Subcommand(account.status, "base URL, token (masked), every setting and where it came from, totals"),
+    "offline": Subcommand(account.offline, "switch to the embedded stand-in, or back", ("on", "off")),
+    "cache": Subcommand(housekeeping.cache, "where the cache is and how much it holds", ("info", "clear", "path")),
+    "doctor": Subcommand(doctor.doctor, "check front end, network, token, cache and clock, each with a cure"),
+    "debug": Subcommand(housekeeping.debug, "full tracebacks, scrubbed of the token", ("on", "off")),
+}
+
+
+def run(line: str, session: Session, shell: InteractiveShell) -> None:
+    """Run one line of ``%vn``.
+
+    Raises
+    ------
+    InputError
+        When there is no such subcommand, or a word does not fit.
+    """
+    if TOKEN_SHAPE.search(line):
+        raise InputError(
+            "That looks like a token, and a line like this is kept in the history and in the notebook.\n"
+            "Next: rotate the token at the gateway, clear this cell, then `%vn login` alone, which asks for it."
+        )
+    try:
+        name, *words = shlex.split(line) or [""]
+    except ValueError as error:
+        raise InputError(f"%vn: the line cannot be read: {error}.") from None
+    if name in ("", "-h", "--help", "help"):
+        print(overview())  # noqa: T201 - help is output
+        return
+    if name not in SUBCOMMANDS:
+        raise InputError(f"%vn: there is no {name!r}.\nNext: one of {', '.join(SUBCOMMANDS)}.")
+    subcommand = SUBCOMMANDS[name]
+    if len(words) > 1 or any(word not in subcommand.words for word in words):
+        expected = f"one of {', '.join(subcommand.words)}" if subcommand.words else "nothing"
+        raise InputError(f"%vn {name} takes {expected} after it, not {' '.join(words)!r}.")
+    subcommand.run(words, session, shell)
+
+
+def overview() -> str:
+    """Return a line for every subcommand."""
+    width = max(map(len, SUBCOMMANDS))
+    lines = [
+        f"  %vn {name:<{width}}  {item.summary}{' [' + '|'.join(item.words) + ']' if item.words else ''}"
+        for name, item in SUBCOMMANDS.items()
+    ]
+    return "\n".join(["Everything that is not embedding; `%%embed -h` is about that.", *lines])

@@ -1,0 +1,78 @@
+"""What a running job tells about itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressEvent:
+    """The state of a job at one moment. Counts are distinct rows, unless the name says otherwise.
+
+    Parameters
+    ----------
+    rows
+        All distinct rows of the job.
+    done
+        Rows whose vector is in place, or that have failed.
+    cached
+        Rows of ``done`` that came from the cache.
+    failed
+        Rows of ``done`` that have no vector.
+    requests, retries
+        Attempts sent, and how many of them were not the first for their row.
+    waiting
+        Why and how long the workers wait just now, e.g. ``4 s (429)``; empty when they do not.
+    seconds
+        Since the job began.
+    """
+
+    rows: int
+    done: int = 0
+    cached: int = 0
+    failed: int = 0
+    requests: int = 0
+    retries: int = 0
+    waiting: str = ""
+    seconds: float = 0.0
+
+
+class ProgressListener(Protocol):
+    """Receives events on the session's loop, which must not be held up, and where nothing may be printed."""
+
+    def __call__(self, event: ProgressEvent, /) -> None:
+        """Take note of an event."""
+
+
+@dataclass(slots=True)
+class Totals:
+    """What a session has used since it began. Counted by its jobs as they go, so failed ones count too."""
+
+    requests: int = 0
+    retries: int = 0
+    new: int = 0
+    cached: int = 0
+    tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class JobSummary:
+    """What a finished job did and cost. Counts are rows, unless the name says otherwise.
+
+    ``new`` rows were paid for by this job; ``cached`` rows were not; ``duplicates`` share the vector of an
+    earlier row of the same job and are counted with it. ``tokens`` is what the service counted for the new
+    texts, or an estimate (``tokens_estimated``).
+    """
+
+    rows: int
+    new: int
+    cached: int
+    failed: int
+    duplicates: int
+    requests: int
+    retries: int
+    tokens: int
+    tokens_estimated: bool
+    seconds: float
+    notices: tuple[str, ...] = ()

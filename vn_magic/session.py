@@ -1,0 +1,363 @@
+"""Session: what lives as long as the kernel. Settings, token, and the one way to run a job.
+
+The magics, the panel and the Python API are doors to one of these.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import traceback
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, TypedDict, TypeVar, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vn_magic.credentials import FoundToken, Token, TokenStore
+from vn_magic.embedder import EmbeddingJob, Plan, plan_job
+from vn_magic.embeddings import Embeddings
+from vn_magic.exceptions import EmbeddingInterruptedError, InputError, ShortTraceback, UnexpectedError
+from vn_magic.frames import Frame, Source, source_of, to_frame
+from vn_magic.gateway.client import Probe
+from vn_magic.models import OFFLINE_MODEL, facts_of
+from vn_magic.progress import ProgressEvent, ProgressListener, Totals
+from vn_magic.runtime import Runtime, origin_for
+from vn_magic.settings import JobOptions, OnError, Recipe, Result, Settings, TaskType, origin_of
+from vn_magic.texts import checked_texts
+
+T = TypeVar("T")
+Vectors = Frame | NDArray[np.float32]
+
+OFFLINE_NOTICE = (
+    "offline stand-in: these vectors are lexical, not semantic. They show which texts share words and spellings, "
+    "not which mean the same."
+)
+
+
+def _nothing() -> None:
+    """Do nothing."""
+
+
+def _unheard(_event: ProgressEvent) -> None:
+    """Listen to nothing."""
+
+
+class EmbedOptions(TypedDict, total=False):
+    """The options of `vn_magic.embed`; None means the session's setting."""
+
+    column: str | None
+    model: str | None
+    dimension: int | None
+    task_type: TaskType | None
+    title: str | None
+    result: Result
+    unit_length: bool | None
+    on_error: OnError | None
+    concurrency: int | None
+    requests_per_minute: int | None
+    refresh: bool
+    cache: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Request:
+    """A call to embed with every option settled."""
+
+    source: Source
+    recipe: Recipe
+    options: JobOptions
+    result: Result
+
+    def shaped(self, embeddings: Embeddings) -> Vectors:
+        """Return the result in the shape that was asked for."""
+        if self.result == "numpy":
+            return embeddings.matrix
+        return to_frame(embeddings, self.source, with_errors=self.options.on_error == "keep")
+
+
+class Session:
+    """Settings, token, cache and connection, shared by everything that embeds.
+
+    Nothing is opened, read or started before the first use.
+
+    Parameters
+    ----------
+    base_url, offline
+        As the settings of these names; None leaves them to the environment.
+    token
+        For the base URL's origin; None leaves it to the environment.
+    environ
+        Where variables are looked up.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str | None = None,
+        offline: bool | None = None,
+        token: str | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        self._environ = os.environ if environ is None else environ
+        self._settings = Settings.from_environment(self._environ)
+        self._lock = threading.RLock()
+        self._told: set[str] = set()
+        self._runtime, self._runtime_process = Runtime(self._environ), os.getpid()
+        self.tokens = TokenStore(self._environ)
+        self.totals = Totals()
+        self.debug = False
+        # One listener is enough: the traits that show the settings in IPython.
+        self.on_configure: Callable[[], None] = _nothing
+        if base_url is not None:
+            self.configure("base_url", base_url, "Session(base_url=…)")
+        if offline is not None:
+            self.configure("offline", offline, "Session(offline=…)")
+        if token is not None:
+            self.log_in(Token(token), "Session(token=…)")
+
+    def __repr__(self) -> str:
+        return f"<Session {'offline' if self.settings.offline else self.settings.base_url}>"
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force; change them with `configure`."""
+        return self._settings
+
+    def configure(self, name: str, value: Any, source: str) -> None:  # noqa: ANN401 - settings differ in type
+        """Change one setting and note where the value came from.
+
+        Raises
+        ------
+        SettingsError
+            When there is no such setting, or the value is impossible.
+        """
+        with self._lock:
+            self._settings = self._settings.with_value(name, value, source)
+        self.on_configure()
+
+    def log_in(self, token: Token, source: str) -> None:
+        """Hold a token for the origin of the present base URL."""
+        self.tokens.log_in(token, source, origin_of(self.settings.base_url))
+
+    def log_out(self) -> None:
+        """Forget the session's own token."""
+        self.tokens.log_out()
+
+    def find_token(self) -> FoundToken | None:
+        """Return the token for the present base URL and where it is from, or None."""
+        return self.tokens.find(origin_of(self.settings.base_url))
+
+    def probe(self, *, needs_token: bool = True) -> Probe:
+        """Check base URL and token with a free request.
+
+        Raises
+        ------
+        TokenError
+            When there is no token.
+        GatewayError
+            When the gateway cannot be reached or answers strangely.
+        """
+
+        async def ask() -> Probe:
+            client = await self.runtime.client(self.settings, self.tokens, needs_token=needs_token)
+            return await client.probe()
+
+        with self.door():
+            return self.runtime.portal.run(ask())
+
+    @property
+    def runtime(self) -> Runtime:
+        """The open parts; new ones in a forked child, which has neither threads nor a right to the connections."""
+        with self._lock:
+            if self._runtime_process != os.getpid():
+                self._runtime, self._runtime_process = Runtime(self._environ), os.getpid()
+            return self._runtime
+
+    def close(self) -> None:
+        """Close connections and threads. Settings and token stay; the next use opens again."""
+        self.runtime.close()
+
+    def recipe(
+        self,
+        *,
+        model: str | None = None,
+        dimension: int | None = None,
+        task_type: str | None = None,
+        title: str | None = None,
+        unit_length: bool | None = None,
+    ) -> Recipe:
+        """Return what to ask for; None means the session's setting.
+
+        Raises
+        ------
+        InputError
+            When the model has no such dimension or no tasks, or a title has no document to go with.
+        SettingsError
+            When a value is impossible by itself.
+        """
+        settings = self._with_arguments(model=model, dimension=dimension, task_type=task_type, unit_length=unit_length)
+        facts = facts_of(settings.model)
+        facts.check_dimension(settings.model, settings.dimension)
+        task: str | None = settings.task_type
+        if not facts.has_task_type:
+            if settings.source_of("task_type") != "default":
+                raise InputError(
+                    f"{settings.model} has no task types; write the task into the text, e.g. 'task: search result | "
+                    f"query: …'.\nNext: leave out the task ({task}, from {settings.source_of('task_type')})."
+                )
+            task = None
+        if title is not None and task != "RETRIEVAL_DOCUMENT":
+            raise InputError(f"A title goes only with the task RETRIEVAL_DOCUMENT, and the task is {task}.")
+        return Recipe(settings.model, settings.dimension, task, title, settings.unit_length)
+
+    def options(
+        self,
+        *,
+        on_error: str | None = None,
+        concurrency: int | None = None,
+        requests_per_minute: int | None = None,
+        refresh: bool = False,
+        cache: bool = True,
+    ) -> JobOptions:
+        """Return how to run a job; None means the session's setting.
+
+        Raises
+        ------
+        SettingsError
+            When a value is impossible.
+        """
+        settings = self._with_arguments(
+            on_error=on_error, concurrency=concurrency, requests_per_minute=requests_per_minute
+        )
+        return JobOptions(
+            settings.on_error, settings.concurrency, settings.requests_per_minute, refresh=refresh, use_cache=cache
+        )
+
+    async def run_job(self, request: Request, report: ProgressListener = _unheard) -> Embeddings:
+        """Embed the rows of a request. Runs on the loop of the session's portal and nowhere else.
+
+        Raises
+        ------
+        InputError
+            When rows cannot be sent.
+        VnMagicError
+            See `EmbeddingJob.run`.
+        """
+        recipe, options = request.recipe, request.options
+        texts, refused = checked_texts(request.source.values, options.on_error)
+        settings, runtime = self.settings, self.runtime
+        client = await runtime.client(settings, self.tokens)
+        runtime.pace.limit_to(options.requests_per_minute)
+        job = EmbeddingJob(
+            texts,
+            refused,
+            recipe,
+            options,
+            origin=origin_for(settings),
+            client=client,
+            cache=runtime.cache if options.use_cache else None,
+            totals=self.totals,
+            report=report,
+        )
+        embeddings = await job.run()
+        offline = [OFFLINE_NOTICE] if embeddings.provenance.source == OFFLINE_MODEL else []
+        notices = self._untold([*client.notices, *runtime.cache.notices, *offline])
+        return replace(embeddings, summary=replace(embeddings.summary, notices=notices))
+
+    async def plan_job(self, request: Request) -> tuple[Plan, Sequence[str | None]]:
+        """Return what `run_job` would do, and the texts, without sending anything; needs no token."""
+        texts, _ = checked_texts(request.source.values, request.options.on_error)
+        cache = self.runtime.cache if request.options.use_cache else None
+        return await plan_job(texts, request.recipe, origin_for(self.settings), cache), texts
+
+    def run(self, coroutine: Coroutine[Any, Any, T], *, on_tick: Callable[[], None] | None = None) -> T:
+        """Run a coroutine on the session's loop from this thread; Ctrl-C cancels it.
+
+        Raises
+        ------
+        VnMagicError, EmbeddingInterruptedError
+            Short in a notebook, with nothing of the inside attached.
+        """
+        with self.door():
+            return self.runtime.portal.run(coroutine, on_tick=on_tick)
+
+    def prepare(self, texts: object, **options: Unpack[EmbedOptions]) -> Request:
+        """Check everything that can be checked before a job: the texts' container, recipe and options.
+
+        Raises
+        ------
+        InputError, SettingsError
+            When something cannot be used as it is.
+        """
+        given = dict(options)
+        source = source_of(texts, options.get("column"))
+        recipe = self.recipe(**_pick(given, "model", "dimension", "task_type", "title", "unit_length"))
+        job_options = self.options(**_pick(given, "on_error", "concurrency", "requests_per_minute", "refresh", "cache"))
+        return Request(source, recipe, job_options, options.get("result") or "df")
+
+    def embed(self, texts: object, **options: Unpack[EmbedOptions]) -> Vectors:
+        """Embed texts and wait for them; see `vn_magic.embed`."""
+        with self.door():
+            request = self.prepare(texts, **options)
+            return request.shaped(self.runtime.portal.run(self.run_job(request)))
+
+    async def aembed(self, texts: object, **options: Unpack[EmbedOptions]) -> Vectors:
+        """Embed texts without blocking the caller's loop; see `vn_magic.embed`."""
+        with self.door():
+            request = self.prepare(texts, **options)
+            return request.shaped(await self.runtime.portal.join(self.run_job(request)))
+
+    @contextmanager
+    def door(self) -> Iterator[None]:
+        """Let exceptions out in the form that users see: short, scrubbed, with nothing of the inside attached.
+
+        A traceback holds frames, and frames hold headers; what leaves here has neither, unless `debug` asks for
+        the text of one, which is scrubbed first.
+        """
+        caught: BaseException | None = None
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - whatever it is, a user should see it short and clean
+            caught = error
+        except KeyboardInterrupt as error:
+            caught = error
+        if caught is not None:
+            # Raised outside the except block: a __context__ would bring the inside back.
+            raise self._presentable(caught)
+
+    def _presentable(self, error: BaseException) -> BaseException:
+        full = self.tokens.scrub("".join(traceback.format_exception(error)))
+        told: BaseException = error
+        if isinstance(error, KeyboardInterrupt) and not isinstance(error, EmbeddingInterruptedError):
+            told = EmbeddingInterruptedError("Stopped. Rows that had arrived are in the cache; run again for the rest.")
+        elif not isinstance(error, ShortTraceback | EmbeddingInterruptedError):
+            said = self.tokens.scrub(str(error))[:200]
+            told = UnexpectedError(
+                f"vn_magic failed in an unexpected way ({type(error).__name__}: {said}).\n"
+                "Next: `%vn debug on` and run it again shows where; please report it."
+            )
+        if isinstance(told, ShortTraceback) and self.debug:
+            told.full_traceback = full
+        told.__cause__ = told.__context__ = None
+        return told.with_traceback(None)
+
+    def _with_arguments(self, **arguments: Any) -> Settings:  # noqa: ANN401 - settings differ in type
+        settings = self.settings
+        for name, value in arguments.items():
+            if value is not None:
+                settings = settings.with_value(name, value, "this call")
+        return settings
+
+    def _untold(self, notices: Iterable[str]) -> tuple[str, ...]:
+        """Return the notices that this session has not shown yet, and note that they are shown now."""
+        with self._lock:
+            new = tuple(dict.fromkeys(notice for notice in notices if notice not in self._told))
+            self._told.update(new)
+            return new
+
+
+def _pick(options: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: options[name] for name in names if name in options}
