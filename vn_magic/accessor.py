@@ -173,7 +173,9 @@ class VectorAccessor:
 
 
 def register_accessors() -> None:
-    """Make ``.vec`` known to pandas, for frames and for Series."""
+    """Make ``.vec`` known to pandas, for frames and for Series; once, or ``%reload_ext`` would warn on stderr."""
+    if getattr(pd.DataFrame, "vec", None) is VectorAccessor:
+        return
     pd.api.extensions.register_dataframe_accessor("vec")(VectorAccessor)
     pd.api.extensions.register_series_accessor("vec")(VectorAccessor)
 

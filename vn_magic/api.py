@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import threading
 
-from vn_magic.session import Session, Vectors
+from vn_magic.request import Vectors
+from vn_magic.session import Session
 from vn_magic.settings import OnError, Result, TaskType
 
 # The one exception to "no mutable module globals": code outside IPython has no shell to hold a session.

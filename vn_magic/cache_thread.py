@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
@@ -26,6 +27,7 @@ class _Task:
     """Work for the thread, and where its result goes."""
 
     work: Callable[[EmbeddingCache], Any]
+    after_commit: bool
     future: Future[Any] = field(default_factory=Future)
 
     def run(self, cache: EmbeddingCache) -> None:
@@ -65,8 +67,12 @@ class CacheThread:
         self._put(row)
 
     async def look_up(self, keys: Sequence[CacheKey], deliver: Deliver, *, prefixes: bool) -> None:
-        """Do `EmbeddingCache.look_up` in the thread; ``deliver`` is called there."""
-        await asyncio.wrap_future(self._run(lambda cache: cache.look_up(keys, deliver, prefixes=prefixes)))
+        """Do `EmbeddingCache.look_up` in the thread; ``deliver`` is called there.
+
+        Rows that are not committed yet are not found: a commit for every look-up would cost more than it saves.
+        """
+        look_up = partial(EmbeddingCache.look_up, keys=keys, deliver=deliver, prefixes=prefixes)
+        await asyncio.wrap_future(self._run(look_up, after_commit=False))
 
     async def flush(self) -> None:
         """Return when every row handed over so far is committed."""
@@ -90,8 +96,8 @@ class CacheThread:
         atexit.unregister(self.close)
         thread.join()
 
-    def _run(self, work: Callable[[EmbeddingCache], T]) -> Future[T]:
-        task = _Task(work)
+    def _run(self, work: Callable[[EmbeddingCache], T], *, after_commit: bool = True) -> Future[T]:
+        task = _Task(work, after_commit)
         self._put(task)
         return task.future
 
@@ -108,22 +114,23 @@ class CacheThread:
         rows: list[CachedVector] = []
         deadline = 0.0
         while True:
+            if len(rows) == COMMIT_ROWS or (rows and time.monotonic() >= deadline):
+                self._commit(rows)
             try:
                 item = self._queue.get(timeout=max(0.0, deadline - time.monotonic()) if rows else None)
             except Empty:
-                self._commit(rows)
                 continue
             if isinstance(item, CachedVector):
                 deadline = deadline if rows else time.monotonic() + COMMIT_SECONDS
                 rows.append(item)
-                if len(rows) == COMMIT_ROWS or time.monotonic() >= deadline:
-                    self._commit(rows)
-                continue
-            self._commit(rows)  # a task sees every row that was handed over before it
-            if item is None:
+            elif item is None:
+                self._commit(rows)
                 self._cache.close()
                 return
-            item.run(self._cache)
+            else:
+                if item.after_commit:
+                    self._commit(rows)
+                item.run(self._cache)
 
     def _commit(self, rows: list[CachedVector]) -> None:
         if rows:

@@ -7,29 +7,24 @@ from __future__ import annotations
 
 import os
 import threading
-import traceback
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any, TypedDict, TypeVar, Unpack
-
-import numpy as np
-from numpy.typing import NDArray
+from dataclasses import replace
+from typing import Any, TypeVar, Unpack
 
 from vn_magic.credentials import FoundToken, Token, TokenStore
+from vn_magic.door import presentable
 from vn_magic.embedder import EmbeddingJob, Plan, plan_job
 from vn_magic.embeddings import Embeddings
-from vn_magic.exceptions import EmbeddingInterruptedError, InputError, ShortTraceback, UnexpectedError
-from vn_magic.frames import Frame, Source, source_of, to_frame
 from vn_magic.gateway.client import Probe
-from vn_magic.models import OFFLINE_MODEL, facts_of
+from vn_magic.models import OFFLINE_MODEL
 from vn_magic.progress import ProgressEvent, ProgressListener, Totals
+from vn_magic.request import EmbedOptions, Request, Vectors, settle
 from vn_magic.runtime import Runtime, origin_for
-from vn_magic.settings import JobOptions, OnError, Recipe, Result, Settings, TaskType, origin_of
+from vn_magic.settings import Settings, origin_of
 from vn_magic.texts import checked_texts
 
 T = TypeVar("T")
-Vectors = Frame | NDArray[np.float32]
 
 OFFLINE_NOTICE = (
     "offline stand-in: these vectors are lexical, not semantic. They show which texts share words and spellings, "
@@ -43,39 +38,6 @@ def _nothing() -> None:
 
 def _unheard(_event: ProgressEvent) -> None:
     """Listen to nothing."""
-
-
-class EmbedOptions(TypedDict, total=False):
-    """The options of `vn_magic.embed`; None means the session's setting."""
-
-    column: str | None
-    model: str | None
-    dimension: int | None
-    task_type: TaskType | None
-    title: str | None
-    result: Result
-    unit_length: bool | None
-    on_error: OnError | None
-    concurrency: int | None
-    requests_per_minute: int | None
-    refresh: bool
-    cache: bool
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Request:
-    """A call to embed with every option settled."""
-
-    source: Source
-    recipe: Recipe
-    options: JobOptions
-    result: Result
-
-    def shaped(self, embeddings: Embeddings) -> Vectors:
-        """Return the result in the shape that was asked for."""
-        if self.result == "numpy":
-            return embeddings.matrix
-        return to_frame(embeddings, self.source, with_errors=self.options.on_error == "keep")
 
 
 class Session:
@@ -180,62 +142,6 @@ class Session:
         """Close connections and threads. Settings and token stay; the next use opens again."""
         self.runtime.close()
 
-    def recipe(
-        self,
-        *,
-        model: str | None = None,
-        dimension: int | None = None,
-        task_type: str | None = None,
-        title: str | None = None,
-        unit_length: bool | None = None,
-    ) -> Recipe:
-        """Return what to ask for; None means the session's setting.
-
-        Raises
-        ------
-        InputError
-            When the model has no such dimension or no tasks, or a title has no document to go with.
-        SettingsError
-            When a value is impossible by itself.
-        """
-        settings = self._with_arguments(model=model, dimension=dimension, task_type=task_type, unit_length=unit_length)
-        facts = facts_of(settings.model)
-        facts.check_dimension(settings.model, settings.dimension)
-        task: str | None = settings.task_type
-        if not facts.has_task_type:
-            if settings.source_of("task_type") != "default":
-                raise InputError(
-                    f"{settings.model} has no task types; write the task into the text, e.g. 'task: search result | "
-                    f"query: …'.\nNext: leave out the task ({task}, from {settings.source_of('task_type')})."
-                )
-            task = None
-        if title is not None and task != "RETRIEVAL_DOCUMENT":
-            raise InputError(f"A title goes only with the task RETRIEVAL_DOCUMENT, and the task is {task}.")
-        return Recipe(settings.model, settings.dimension, task, title, settings.unit_length)
-
-    def options(
-        self,
-        *,
-        on_error: str | None = None,
-        concurrency: int | None = None,
-        requests_per_minute: int | None = None,
-        refresh: bool = False,
-        cache: bool = True,
-    ) -> JobOptions:
-        """Return how to run a job; None means the session's setting.
-
-        Raises
-        ------
-        SettingsError
-            When a value is impossible.
-        """
-        settings = self._with_arguments(
-            on_error=on_error, concurrency=concurrency, requests_per_minute=requests_per_minute
-        )
-        return JobOptions(
-            settings.on_error, settings.concurrency, settings.requests_per_minute, refresh=refresh, use_cache=cache
-        )
-
     async def run_job(self, request: Request, report: ProgressListener = _unheard) -> Embeddings:
         """Embed the rows of a request. Runs on the loop of the session's portal and nowhere else.
 
@@ -285,18 +191,8 @@ class Session:
             return self.runtime.portal.run(coroutine, on_tick=on_tick)
 
     def prepare(self, texts: object, **options: Unpack[EmbedOptions]) -> Request:
-        """Check everything that can be checked before a job: the texts' container, recipe and options.
-
-        Raises
-        ------
-        InputError, SettingsError
-            When something cannot be used as it is.
-        """
-        given = dict(options)
-        source = source_of(texts, options.get("column"))
-        recipe = self.recipe(**_pick(given, "model", "dimension", "task_type", "title", "unit_length"))
-        job_options = self.options(**_pick(given, "on_error", "concurrency", "requests_per_minute", "refresh", "cache"))
-        return Request(source, recipe, job_options, options.get("result") or "df")
+        """Settle a call under the session's settings; see `vn_magic.request.settle`."""
+        return settle(texts, self.settings, **options)
 
     def embed(self, texts: object, **options: Unpack[EmbedOptions]) -> Vectors:
         """Embed texts and wait for them; see `vn_magic.embed`."""
@@ -312,44 +208,15 @@ class Session:
 
     @contextmanager
     def door(self) -> Iterator[None]:
-        """Let exceptions out in the form that users see: short, scrubbed, with nothing of the inside attached.
-
-        A traceback holds frames, and frames hold headers; what leaves here has neither, unless `debug` asks for
-        the text of one, which is scrubbed first.
-        """
+        """Let exceptions out in the form that users see; see `vn_magic.door.presentable`."""
         caught: BaseException | None = None
         try:
             yield
-        except Exception as error:  # noqa: BLE001 - whatever it is, a user should see it short and clean
-            caught = error
-        except KeyboardInterrupt as error:
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever it is, it is told short and clean
             caught = error
         if caught is not None:
             # Raised outside the except block: a __context__ would bring the inside back.
-            raise self._presentable(caught)
-
-    def _presentable(self, error: BaseException) -> BaseException:
-        full = self.tokens.scrub("".join(traceback.format_exception(error)))
-        told: BaseException = error
-        if isinstance(error, KeyboardInterrupt) and not isinstance(error, EmbeddingInterruptedError):
-            told = EmbeddingInterruptedError("Stopped. Rows that had arrived are in the cache; run again for the rest.")
-        elif not isinstance(error, ShortTraceback | EmbeddingInterruptedError):
-            said = self.tokens.scrub(str(error))[:200]
-            told = UnexpectedError(
-                f"vn_magic failed in an unexpected way ({type(error).__name__}: {said}).\n"
-                "Next: `%vn debug on` and run it again shows where; please report it."
-            )
-        if isinstance(told, ShortTraceback) and self.debug:
-            told.full_traceback = full
-        told.__cause__ = told.__context__ = None
-        return told.with_traceback(None)
-
-    def _with_arguments(self, **arguments: Any) -> Settings:  # noqa: ANN401 - settings differ in type
-        settings = self.settings
-        for name, value in arguments.items():
-            if value is not None:
-                settings = settings.with_value(name, value, "this call")
-        return settings
+            raise presentable(caught, self.tokens.scrub, debug=self.debug)
 
     def _untold(self, notices: Iterable[str]) -> tuple[str, ...]:
         """Return the notices that this session has not shown yet, and note that they are shown now."""
@@ -357,7 +224,3 @@ class Session:
             new = tuple(dict.fromkeys(notice for notice in notices if notice not in self._told))
             self._told.update(new)
             return new
-
-
-def _pick(options: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    return {name: options[name] for name in names if name in options}

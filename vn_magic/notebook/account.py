@@ -12,7 +12,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from vn_magic.credentials import TOKEN_FILE_VARIABLE, TOKEN_VARIABLES, Token
 from vn_magic.exceptions import GatewayError, TokenError, TokenRefusedError
 from vn_magic.gateway.client import Verdict
-from vn_magic.notebook.card import show_lines
+from vn_magic.notebook.card import show_lines, size_text
 from vn_magic.session import OFFLINE_NOTICE, Session
 from vn_magic.settings import Settings, check_transport_is_private, host_of
 
@@ -69,7 +69,7 @@ def status(_words: Sequence[str], session: Session, _shell: InteractiveShell) ->
     lines = [
         f"vn_magic   {place}",
         f"token: {_token_line(session)}",
-        f"cache: {info.path or 'in memory only'}, {info.rows:,} rows, {info.size / 1e6:.1f} MB",
+        f"cache: {info.path or 'in memory only'}, {info.rows:,} rows, {size_text(info.size)}",
         f"session: {used}",
         *(f"{name:<{width}}  {value:<{value_width}}  {source}" for name, value, source in rows),
     ]

@@ -110,19 +110,29 @@ def progress_line(name: str, event: ProgressEvent) -> str:
     return f"{name}   {'█' * filled}{'░' * (_BAR_CELLS - filled)}   {' · '.join(filter(None, parts))}"
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """Return ``1 request``, ``1,024 requests``."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def size_text(size: int) -> str:
+    """Return a number of bytes as people read it."""
+    return f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:,.0f} kB"
+
+
 def final_lines(name: str, embeddings: Embeddings) -> list[str]:
     """Return the two lines that say what was done, and the session's notices."""
     of, did = embeddings.provenance, embeddings.summary
     rows, dimension = embeddings.matrix.shape
     length = "unit length" if of.unit_length else "raw"
-    tokens = f"{'≈' if did.tokens_estimated else ''}{did.tokens:,} tokens" if did.new else ""
+    tokens = f"{'≈' if did.tokens_estimated else ''}{counted(did.tokens, 'token')}" if did.new else ""
     place = "offline stand-in: lexical, not semantic" if of.model == OFFLINE_MODEL else of.source
     numbers = [
         f"{did.new:,} new, {did.cached:,} from cache",
-        f"{did.duplicates:,} duplicates" if did.duplicates else "",
+        counted(did.duplicates, "duplicate") if did.duplicates else "",
         f"{did.failed:,} failed, see the column `error`" if did.failed else "",
         tokens,
-        f"{did.requests:,} requests, {did.retries:,} retries",
+        f"{counted(did.requests, 'request')}, {counted(did.retries, 'retry', 'retries')}",
         f"{did.seconds:.2f} s",
         place,
     ]
@@ -140,8 +150,8 @@ def plan_lines(plan: Plan, texts: Sequence[str | None], recipe: Recipe) -> list[
         " · ".join(
             (
                 f"{plan.cached:,} from cache",
-                f"{plan.duplicates:,} duplicates",
-                f"{len(missing):,} requests would be sent",
+                counted(plan.duplicates, "duplicate"),
+                f"{counted(len(missing), 'request')} would be sent",
                 f"≈{sum(tokens):,} tokens",
             )
         ),
@@ -153,8 +163,8 @@ def plan_lines(plan: Plan, texts: Sequence[str | None], recipe: Recipe) -> list[
     if long:
         named = ", ".join(map(str, long[:5])) + (" …" if len(long) > 5 else "")
         lines.append(
-            f"{len(long):,} rows look longer than the {limit:,} tokens that the model reads: row {named}; "
-            "the service cuts them without notice"
+            f"{counted(len(long), 'row looks', 'rows look')} longer than the {limit:,} tokens that the model reads "
+            f"(row {named}); the service cuts them without notice"
         )
     return lines
 

@@ -43,7 +43,7 @@ def unload(shell: InteractiveShell) -> None:
     for kind, names in _MAGICS.items():
         for name in names:
             shell.magics_manager.magics[kind].pop(name, None)
-    shell.configurables[:] = [item for item in shell.configurables if not isinstance(item, VnMagic)]
+    shell.configurables[:] = [item for item in shell.configurables if not isinstance(item, VnMagic | EmbedMagics)]
     if shell.Completer is not None:
         matchers = shell.Completer.custom_matchers
         matchers[:] = [item for item in matchers if getattr(item, "__module__", "") != make_matcher.__module__]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from IPython.core.interactiveshell import InteractiveShell
 
-from vn_magic.notebook.card import show_lines
+from vn_magic.notebook.card import show_lines, size_text
 from vn_magic.session import Session
 
 
@@ -21,9 +21,7 @@ def cache(words: Sequence[str], session: Session, _shell: InteractiveShell) -> N
     if what == "path":
         show_lines([path])
     else:
-        show_lines(
-            [f"cache   {info.rows:,} rows, {info.size / 1e6:.1f} MB", path, f"journal mode: {info.journal_mode}"]
-        )
+        show_lines([f"cache   {info.rows:,} rows, {size_text(info.size)}", path, f"journal mode: {info.journal_mode}"])
 
 
 def debug(words: Sequence[str], session: Session, _shell: InteractiveShell) -> None:

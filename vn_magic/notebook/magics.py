@@ -16,8 +16,9 @@ from vn_magic.exceptions import InputError
 from vn_magic.notebook import vn
 from vn_magic.notebook.card import Card, plan_lines, show_lines
 from vn_magic.notebook.options import EmbedLine, help_text, parse_cell_line, parse_line
+from vn_magic.request import Request, Vectors
 from vn_magic.rows import DEFAULT_COLUMN, Rows, filled_in, split_rows
-from vn_magic.session import Request, Session, Vectors
+from vn_magic.session import Session
 
 _IPYTHON_NAMES = re.compile(r"^(In|Out|get_ipython|exit|quit|open|display|_+|_i+|_ii?i?|_dh|_oh|_ih|_sh|_i?\d+)$")
 

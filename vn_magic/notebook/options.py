@@ -55,10 +55,10 @@ def embed_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("name", nargs="?", metavar="OUT", help="variable for the result; without it the result is the cell's value")
-    add("-o", "--out", metavar="OUT", help="the same; the only way for %%embed's line form")
+    add("-o", "--out", metavar="OUT", help="the same; the line magic knows only this form")
     add("-m", "--model", metavar="MODEL", help="default: gemini-embedding-001")
     add("-d", "--dim", metavar="N", type=int, help="values in a vector, 128 to 3072 (default 768)")
-    add("-t", "--task", metavar="TASK", type=str.upper, choices=get_args(TaskType), help="|".join(get_args(TaskType)))
+    add("-t", "--task", metavar="TASK", type=str.upper, choices=get_args(TaskType), help=", ".join(get_args(TaskType)))
     add("--title", metavar="T", help="title of the document, with --task RETRIEVAL_DOCUMENT")
     add("--split", choices=get_args(Split), default="lines", help="how the cell becomes rows (default: lines)")
     add("-c", "--column", metavar="COLUMN", help=f"column of the texts (csv, jsonl: default {DEFAULT_COLUMN})")

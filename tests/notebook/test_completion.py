@@ -1,0 +1,54 @@
+"""Tab, by a real kernel's complete_request."""
+
+from __future__ import annotations
+
+import pytest
+from support.kernels import Kernel
+
+from vn_magic.models import TASK_TYPES
+
+LONG_OPTIONS = (
+    "--out", "--model", "--dim", "--task", "--title", "--split", "--column", "--sep", "--as", "--raw", "--on-error",
+    "--concurrency", "--rpm", "--refresh", "--no-cache", "--dry-run", "--vars", "--quiet", "--help",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("line", ["%%embed --", "%embed --", "X = %embed --", "%%embed df --dim 256 --"])
+def test_two_dashes_offer_exactly_the_options(shared_kernel: Kernel, line: str) -> None:
+    assert shared_kernel.complete(line) == list(LONG_OPTIONS)
+
+
+def test_task_offers_the_eight_task_types(shared_kernel: Kernel) -> None:
+    assert shared_kernel.complete("%%embed --task ") == list(TASK_TYPES)
+    assert shared_kernel.complete("%%embed df -t RETR") == ["RETRIEVAL_DOCUMENT", "RETRIEVAL_QUERY"]
+
+
+def test_column_offers_the_columns_of_the_frame_on_the_line(shared_kernel: Kernel) -> None:
+    shared_kernel.run(
+        "import pandas as pd\na = pd.DataFrame({'x': [1], 'two words': [2]})\nb = pd.DataFrame({'y': [1]})"
+    )
+    assert shared_kernel.complete("%embed a -c ") == ["x", '"two words"']
+    assert shared_kernel.complete("%embed b -c ") == ["y"]
+    assert {"x", "y"} <= set(shared_kernel.complete("%embed -c "))
+
+
+def test_values_of_options_are_offered(shared_kernel: Kernel) -> None:
+    assert shared_kernel.complete("%%embed --as ") == ["df", "numpy"]
+    assert shared_kernel.complete("%%embed --on-error ") == ["stop", "keep"]
+    assert shared_kernel.complete("%%embed --split p") == ["paragraphs"]
+
+
+def test_variables_are_offered_where_an_expression_is_expected(shared_kernel: Kernel) -> None:
+    shared_kernel.run("reviews_to_embed = ['a']")
+    assert "reviews_to_embed" in shared_kernel.complete("%embed reviews_to")
+
+
+def test_vn_offers_its_subcommands_and_their_words(shared_kernel: Kernel) -> None:
+    assert shared_kernel.complete("%vn log") == ["login", "logout"]
+    assert shared_kernel.complete("%vn offline ") == ["on", "off"]
+
+
+def test_the_body_of_a_cell_and_other_lines_are_left_to_ipython(shared_kernel: Kernel) -> None:
+    shared_kernel.run("some_variable = 1")
+    assert "some_variable" in shared_kernel.complete("some_vari")
+    assert "--task" not in shared_kernel.complete("%%embed df\n--ta")

@@ -1,0 +1,1 @@
+"""Looking at vectors: similarity, neighbours and projections, numpy in and numpy out."""

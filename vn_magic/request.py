@@ -1,0 +1,93 @@
+"""A call to embed, with every option settled: what to ask for, how, and what shape the result has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypedDict, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vn_magic.embeddings import Embeddings
+from vn_magic.exceptions import InputError
+from vn_magic.frames import Frame, Source, source_of, to_frame
+from vn_magic.models import facts_of
+from vn_magic.settings import JobOptions, OnError, Recipe, Result, Settings, TaskType
+
+Vectors = Frame | NDArray[np.float32]
+
+
+class EmbedOptions(TypedDict, total=False):
+    """The options of `vn_magic.embed`; None means the session's setting."""
+
+    column: str | None
+    model: str | None
+    dimension: int | None
+    task_type: TaskType | None
+    title: str | None
+    result: Result
+    unit_length: bool | None
+    on_error: OnError | None
+    concurrency: int | None
+    requests_per_minute: int | None
+    refresh: bool
+    cache: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Request:
+    """A call to embed with every option settled."""
+
+    source: Source
+    recipe: Recipe
+    options: JobOptions
+    result: Result
+
+    def shaped(self, embeddings: Embeddings) -> Vectors:
+        """Return the result in the shape that was asked for."""
+        if self.result == "numpy":
+            return embeddings.matrix
+        return to_frame(embeddings, self.source, with_errors=self.options.on_error == "keep")
+
+
+def settle(texts: object, settings: Settings, **options: Unpack[EmbedOptions]) -> Request:
+    """Check everything that can be checked before a job: the texts' container, recipe and options.
+
+    Raises
+    ------
+    InputError
+        When the texts' container is of no use, the model has no such dimension or no tasks, or a title has no
+        document to go with.
+    SettingsError
+        When a value is impossible by itself.
+    """
+    source = source_of(texts, options.get("column"))
+    names = ("model", "dimension", "task_type", "unit_length", "on_error", "concurrency", "requests_per_minute")
+    for name in names:
+        value: Any = options.get(name)
+        if value is not None:
+            settings = settings.with_value(name, value, "this call")
+    job_options = JobOptions(
+        settings.on_error,
+        settings.concurrency,
+        settings.requests_per_minute,
+        refresh=options.get("refresh", False),
+        use_cache=options.get("cache", True),
+    )
+    return Request(source, _recipe(settings, options.get("title")), job_options, options.get("result", "df"))
+
+
+def _recipe(settings: Settings, title: str | None) -> Recipe:
+    facts = facts_of(settings.model)
+    facts.check_dimension(settings.model, settings.dimension)
+    task: str | None = settings.task_type
+    if not facts.has_task_type:
+        if settings.source_of("task_type") != "default":
+            raise InputError(
+                f"{settings.model} has no task types; write the task into the text, e.g. 'task: search result | "
+                f"query: …'.\nNext: leave out the task ({task}, from {settings.source_of('task_type')})."
+            )
+        task = None
+    if title is not None and task != "RETRIEVAL_DOCUMENT":
+        raise InputError(f"A title goes only with the task RETRIEVAL_DOCUMENT, and the task is {task}.")
+    return Recipe(settings.model, settings.dimension, task, title, settings.unit_length)
