@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from vn_magic.api import current_session
 from vn_magic.embeddings import Provenance
 from vn_magic.exceptions import InputError, ProvenanceError
-from vn_magic.frames import is_vector_column, matrix_of, provenance_of, state_provenance
+from vn_magic.frames import is_vector_column, matrix_of, noted_columns, provenance_of, state_provenance
 from vn_magic.models import OFFLINE_MODEL
 from vn_magic.session import Session
-from vn_magic.settings import TaskType
+from vn_magic.settings import TaskType, host_of
 
 SIMILARITY_COLUMN = "similarity"
 
@@ -62,7 +62,7 @@ class VectorAccessor:
             When a cell is not a vector.
         """
         provenance = self.provenance
-        matrix = matrix_of(self._column)
+        matrix = matrix_of(self._column) if len(self._data) else np.empty((0, provenance.dimension), dtype=np.float32)
         _check_dimension(matrix, provenance)
         return matrix
 
@@ -101,11 +101,10 @@ class VectorAccessor:
         matrix = self.matrix
         vector = self._embedded(query) if isinstance(query, str) else _as_vector(query)
         try:
-            rows, scores = nearest(matrix, vector, k)
+            rows, scores = nearest(matrix, vector, k, unit_length=self.provenance.unit_length)
         except ValueError as error:
             raise InputError(f"nearest: {error}") from None
-        frame = self._data.to_frame() if isinstance(self._data, pd.Series) else self._data
-        found = frame.iloc[rows].drop(columns=[self._name])
+        found = self._frame.iloc[rows].drop(columns=[self._label])
         found[SIMILARITY_COLUMN] = scores
         return found
 
@@ -133,21 +132,27 @@ class VectorAccessor:
         """
         from vn_magic.files import save  # noqa: PLC0415 - as above
 
-        if isinstance(self._data, pd.Series):
-            frame = self._data.to_frame()
-            state_provenance(frame, self._name, self.provenance)
-            return save(frame, self._name, Path(path))
-        return save(self._data, self._name, Path(path))
+        return save(self._frame, self._name, Path(path))
 
     @property
     def _name(self) -> str:
-        return str(self._column.name)
+        return str(self._column.name)  # attrs are JSON, whose names are texts
+
+    @property
+    def _label(self) -> Hashable:
+        return self._name if isinstance(self._data, pd.Series) else self._column.name
+
+    @property
+    def _frame(self) -> pd.DataFrame:
+        return self._data.to_frame(self._name) if isinstance(self._data, pd.Series) else self._data
 
     @property
     def _column(self) -> pd.Series[Any]:
         if isinstance(self._data, pd.Series):
             return self._data
         found = [name for name in self._data.columns if _holds_vectors(self._data, name)]
+        if len(self._data) == 0:  # no cell tells, but the note does
+            found = [name for name in self._data.columns if name in noted_columns(self._data)]
         if len(found) == 1:
             return self._data[found[0]]
         names = ", ".join(map(repr, found))
@@ -206,13 +211,19 @@ def _check_dimension(matrix: NDArray[np.float32], provenance: Provenance) -> Non
 def _check_place(rows: Provenance, session: Session) -> None:
     """Refuse before a request is paid for, where it is clear already that it could not be compared."""
     rows_offline, session_offline = rows.model == OFFLINE_MODEL, session.settings.offline
+    base_url = session.settings.base_url
     if session_offline and not rows_offline:
         raise ProvenanceError(
             f"These rows are from {rows.source}, but the session is offline: its vectors cannot be compared.\n"
             "Next: `%vn offline off`, then ask again."
         )
-    if rows_offline and not session_offline and session.settings.base_url.startswith("https:"):
+    if rows_offline and not session_offline and base_url.startswith("https:"):
         raise ProvenanceError(
-            f"These rows are offline (lexical) vectors, but the session talks to {session.settings.base_url}.\n"
+            f"These rows are offline (lexical) vectors, but the session talks to {base_url}.\n"
             "Next: `%vn offline on` for this question, or embed the rows at the gateway."
+        )
+    if not rows_offline and rows.source != host_of(base_url):
+        raise ProvenanceError(
+            f"These rows are from {rows.source}, but the session talks to {base_url}.\n"
+            "Next: set the base URL that the rows are from, or embed the rows at this one."
         )

@@ -61,8 +61,7 @@ def embed(  # noqa: PLR0913 - as many arguments as the magic has options
     Returns
     -------
     DataFrame or ndarray
-        Rows in the order of the input, duplicates included. The array is float32, C-contiguous, read-only,
-        ``(rows, dimension)``.
+        Rows in the order of the input, duplicates included. The array is float32, C-contiguous, ``(rows, dimension)``.
 
     Raises
     ------

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -53,10 +54,10 @@ class Provenance:
         names = {item.name for item in fields(cls)}
         if not isinstance(value, Mapping) or set(value) != names:
             raise ProvenanceError(f"This is not a provenance: {value!r}.\nIt needs {', '.join(sorted(names))}.")
-        provenance = cls(**value)
-        if not (isinstance(provenance.dimension, int) and isinstance(provenance.unit_length, bool)):
-            raise ProvenanceError(f"This is not a provenance: {value!r}.")
-        return provenance
+        try:
+            return msgspec.convert(dict(value), cls)
+        except msgspec.ValidationError as error:
+            raise ProvenanceError(f"This is not a provenance: {value!r}.\n{error}.") from None
 
     def check_comparable(self, other: Provenance) -> None:
         """Refuse to compare vectors of different origin. A query and its documents differ in task on purpose.
@@ -75,7 +76,8 @@ class Provenance:
 
     def __str__(self) -> str:
         length = "unit length" if self.unit_length else "raw"
-        return f"{self.model} · {self.task_type or 'no task'} · {self.dimension} values · {length} · {self.source}"
+        parts = (self.model, self.task_type or "no task", f"{self.dimension} values", length)
+        return " · ".join(parts if self.source == self.model else (*parts, self.source))
 
 
 def _task_space(task_type: str | None) -> str | None:

@@ -46,6 +46,8 @@ class Request:
     def shaped(self, embeddings: Embeddings) -> Vectors:
         """Return the result in the shape that was asked for."""
         if self.result == "numpy":
+            # Nobody else holds this matrix, so its owner may write to it; views in a frame stay read-only.
+            embeddings.matrix.setflags(write=True)
             return embeddings.matrix
         return to_frame(embeddings, self.source, with_errors=self.options.on_error == "keep")
 

@@ -27,7 +27,7 @@ from vn_magic.texts import checked_texts
 T = TypeVar("T")
 
 OFFLINE_NOTICE = (
-    "offline stand-in: these vectors are lexical, not semantic. They show which texts share words and spellings, "
+    "Offline stand-in: these vectors are lexical, not semantic. They show which texts share words and spellings, "
     "not which mean the same."
 )
 
@@ -170,7 +170,7 @@ class Session:
         )
         embeddings = await job.run()
         offline = [OFFLINE_NOTICE] if embeddings.provenance.source == OFFLINE_MODEL else []
-        notices = self._untold([*client.notices, *runtime.cache.notices, *offline])
+        notices = self.untold([*client.notices, *runtime.cache.notices, *offline])
         return replace(embeddings, summary=replace(embeddings.summary, notices=notices))
 
     async def plan_job(self, request: Request) -> tuple[Plan, Sequence[str | None]]:
@@ -218,8 +218,8 @@ class Session:
             # Raised outside the except block: a __context__ would bring the inside back.
             raise presentable(caught, self.tokens.scrub, debug=self.debug)
 
-    def _untold(self, notices: Iterable[str]) -> tuple[str, ...]:
-        """Return the notices that this session has not shown yet, and note that they are shown now."""
+    def untold(self, notices: Iterable[str]) -> tuple[str, ...]:
+        """Return the notices that this session has not shown yet; whoever asks shows them."""
         with self._lock:
             new = tuple(dict.fromkeys(notice for notice in notices if notice not in self._told))
             self._told.update(new)

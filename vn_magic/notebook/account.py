@@ -81,9 +81,10 @@ def offline(words: Sequence[str], session: Session, _shell: InteractiveShell) ->
     switch = words[0] if words else "on"
     session.configure("offline", switch == "on", "%vn offline")
     if session.settings.offline:
-        show_lines([f"On: {OFFLINE_NOTICE}", "`%vn offline off` goes back to the gateway."])
+        session.untold([OFFLINE_NOTICE])  # said here, so the next card need not
+        show_lines(["The session is offline.", OFFLINE_NOTICE, "`%vn offline off` goes back to the gateway."])
     else:
-        show_lines([f"Off: the session talks to {session.settings.base_url}; token: {_token_line(session)}."])
+        show_lines([f"The session talks to {session.settings.base_url}.", f"token: {_token_line(session)}"])
 
 
 def _token_line(session: Session) -> str:

@@ -192,7 +192,7 @@ def _text_card(lines: Sequence[str], embeddings: Embeddings) -> str:
 def _html_card(lines: Sequence[str], embeddings: Embeddings) -> str:
     cell = 'style="text-align:left;padding:1px 8px 1px 0;border:none;background:none"'
     rows = "".join(
-        f"<tr><td {cell}>{strip_html(embeddings.matrix[row])}</td><td {cell}>{escape(text)}</td></tr>"
+        f'<tr style="background:none"><td {cell}>{strip_html(embeddings.matrix[row])}</td><td {cell}>{escape(text)}</td></tr>'
         for text, row in _first_rows(embeddings)
     )
     table = f'<table style="border:none;margin:2px 0 0 0;background:none">{rows}</table>' if rows else ""
@@ -203,4 +203,5 @@ def _html_lines(lines: Sequence[str], more: str = "") -> str:
     """Return lines as HTML in the colours of the page, light or dark, the first one strong."""
     first, *others = (escape(line) for line in lines)
     rest = "".join(f'<div style="opacity:.8">{line}</div>' for line in others)
-    return f'<div style="font-size:90%;line-height:1.5"><div style="font-weight:600">{first}</div>{rest}{more}</div>'
+    head = f'<div style="font-weight:600;white-space:pre-wrap">{first}</div>'
+    return f'<div style="font-size:90%;line-height:1.5">{head}{rest}{more}</div>'
