@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,8 +17,10 @@ from vn_magic.exceptions import InputError, ProvenanceError
 from vn_magic.frames import is_vector_column, matrix_of, noted_columns, provenance_of, state_provenance
 from vn_magic.models import OFFLINE_MODEL
 from vn_magic.session import Session
-from vn_magic.settings import TaskType, host_of
+from vn_magic.settings import Recipe, host_of
 
+# Bytes; beyond that a kernel is more likely to die than to answer.
+_LARGEST_SIMILARITY = 4e9
 SIMILARITY_COLUMN = "similarity"
 
 
@@ -71,6 +74,12 @@ class VectorAccessor:
         from vn_magic.explore.similarity import cosine_similarity  # noqa: PLC0415 - paid for by those who use it
 
         index = self._data.index
+        size = 4 * len(index) ** 2
+        if size > _LARGEST_SIMILARITY:
+            raise InputError(
+                f"similarity: {len(index):,} rows to one another are {size / 1e9:.0f} GB.\n"
+                "Next: take fewer rows, e.g. df.sample(10_000).vec.similarity(), or ask for .nearest()."
+            )
         return pd.DataFrame(cosine_similarity(self.matrix), index=index, columns=index, copy=False)
 
     def nearest(self, query: str | NDArray[Any] | list[float], k: int = 5) -> pd.DataFrame:
@@ -163,15 +172,11 @@ class VectorAccessor:
         session = current_session()
         rows = self.provenance
         _check_place(rows, session)
-        request = session.prepare(
-            [query],
-            model=rows.model,
-            dimension=rows.dimension,
-            task_type="RETRIEVAL_QUERY" if rows.task_type == "RETRIEVAL_DOCUMENT" else cast("TaskType", rows.task_type),
-            unit_length=rows.unit_length,
-            on_error="stop",
-        )
-        embeddings = session.run(session.run_job(request))
+        task = "RETRIEVAL_QUERY" if rows.task_type == "RETRIEVAL_DOCUMENT" else rows.task_type
+        recipe = Recipe(rows.model, rows.dimension, task, unit_length=rows.unit_length)
+        # The rows' own recipe, not the session's settings.
+        request = replace(session.prepare([query], result="numpy"), recipe=recipe)
+        embeddings = session.guard(lambda: session.run_request(request))
         rows.check_comparable(embeddings.provenance)
         vector: NDArray[np.float32] = embeddings.matrix[0]
         return vector

@@ -9,6 +9,9 @@ from vn_magic.request import Vectors
 from vn_magic.session import Session
 from vn_magic.settings import OnError, Result, TaskType
 
+# Under this name IPython's place for extensions, `shell.meta`, holds the session of a shell; it outlives a reload.
+SESSION = "vn_magic_session"
+
 # The one exception to "no mutable module globals": code outside IPython has no shell to hold a session.
 _default_session: list[Session] = []
 _default_lock = threading.Lock()
@@ -145,6 +148,5 @@ def _session_of_shell() -> Session | None:
     # Without importing IPython: where it is not loaded there is no shell to ask.
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
-    magics = shell.magics_manager.registry.get("EmbedMagics") if shell is not None else None
-    session = getattr(magics, "session", None)
+    session = shell.meta.get(SESSION) if shell is not None else None
     return session if isinstance(session, Session) else None

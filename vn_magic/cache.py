@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sqlite3
 import time
 import zlib
@@ -24,6 +26,9 @@ FILE_NAME = "embeddings.sqlite3"
 FOLDER_VARIABLE = "VN_MAGIC_CACHE"
 _KEYS_A_QUERY = 400
 _BUSY_SECONDS = 10.0
+_BUSY_AGAIN_MS = 100
+_MOUNTS = Path("/proc/self/mounts")
+_OCTAL = re.compile(r"\\([0-7]{3})")  # how blanks are written in a mount point, getmntent(3)
 
 # Numbered by position and never edited: a change of the schema is a new entry.
 MIGRATIONS = (
@@ -62,6 +67,7 @@ class CacheInfo:
     sqlite_version: str = sqlite3.sqlite_version
 
 
+Record = tuple[bytes, bytes, int, str, bytes, int, float]
 Deliver = Callable[[int, CachedVector], None]
 
 
@@ -74,8 +80,8 @@ def cache_folder(environ: Mapping[str, str]) -> Path:
 class EmbeddingCache:
     """Vectors by key, in a file shared by all kernels that use the same folder.
 
-    The file is opened by the first call that needs it. When it cannot be used, work goes on in memory and
-    `notices` says so once. One thread at a time: `CacheThread` owns it in a session.
+    The file is opened by the first call that needs it. What cannot be written to it is kept in memory beside it, and
+    `notices` says so once; a damaged file is set aside. One thread at a time: `CacheThread` owns it in a session.
 
     Parameters
     ----------
@@ -86,8 +92,9 @@ class EmbeddingCache:
     def __init__(self, folder: Path) -> None:
         self.notices: list[str] = []
         self._path = folder / FILE_NAME
-        self._db: sqlite3.Connection | None = None
-        self._in_memory = False
+        self._file: sqlite3.Connection | None = None
+        self._opened: os.stat_result | None = None
+        self._memory: sqlite3.Connection | None = None
 
     def look_up(self, keys: Sequence[CacheKey], deliver: Deliver, *, prefixes: bool) -> None:
         """Hand every stored vector to ``deliver(position, cached)``, at most once a position.
@@ -102,103 +109,106 @@ class EmbeddingCache:
             Whether a longer vector of the same family may serve; the shortest that fits is handed over.
         """
         for start in range(0, len(keys), _KEYS_A_QUERY):
-            chunk = keys[start : start + _KEYS_A_QUERY]
-            self._guarded(partial(_look_up, keys=chunk, start=start, deliver=deliver, prefixes=prefixes))
+            wanted = {key.family: position for position, key in enumerate(keys[start : start + _KEYS_A_QUERY], start)}
+            # A look-up removes what it has handed over, so memory is asked only for what the file did not have.
+            find = partial(_look_up, wanted=wanted, dimension=keys[0].dimension, deliver=deliver, prefixes=prefixes)
+            self._in_file(find, otherwise=None)
+            if self._memory is not None and wanted:
+                find(self._memory)
 
     def keep(self, rows: Iterable[CachedVector]) -> None:
         """Store vectors as received, in one transaction: when this returns, they are finished."""
         now = time.time()
         records = [_record(row, now) for row in rows]
-
-        def write(db: sqlite3.Connection) -> None:
-            with db:
-                db.execute("BEGIN IMMEDIATE")
-                db.executemany("INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?, ?, ?, ?, ?)", records)
-
-        self._guarded(write)
+        if self._memory is not None:  # what could not be written before may be written now
+            records += self._memory.execute("SELECT * FROM embeddings").fetchall()
+        if self._in_file(partial(_write, records=records), otherwise=False):
+            self._memory = None
+            return
+        if self._memory is None:
+            self._memory = _connect(":memory:")
+            _migrate(self._memory)
+        _write(self._memory, records)
 
     def info(self) -> CacheInfo:
         """Return where the cache is and how much it holds. Opens no file that is not there yet."""
-        if self._db is None and not self._path.exists():
+        if self._file is None and self._memory is None and not os.path.exists(self._path):  # noqa: PTH110 - Path.exists raises for some paths
             return CacheInfo(self._path, rows=0, size=0, journal_mode="not opened yet")
 
-        def read(db: sqlite3.Connection) -> CacheInfo:
-            rows: int = db.execute("SELECT count(*) FROM embeddings").fetchone()[0]
-            pages: int = db.execute("PRAGMA page_count").fetchone()[0]
-            page_size: int = db.execute("PRAGMA page_size").fetchone()[0]
-            mode: str = db.execute("PRAGMA journal_mode").fetchone()[0]
-            return CacheInfo(None if self._in_memory else self._path, rows, pages * page_size, mode)
-
-        return self._guarded(read)
+        known = self._in_file(_counts, otherwise=None)
+        if known is None:
+            rows = _counts(self._memory)[0] if self._memory is not None else 0
+            return CacheInfo(None, rows, size=0, journal_mode="memory")
+        return CacheInfo(self._path, *known)
 
     def clear(self) -> int:
         """Forget everything; return the number of rows that were there."""
-        rows = self.info().rows
-        if rows:
-            self._guarded(_delete_all)
-        return rows
+        self._memory = None
+        return self._in_file(_delete_all, otherwise=0) if self.info().rows else 0
 
     def close(self) -> None:
-        """Let go of the file. The next call opens it again."""
-        if self._db is not None and not self._in_memory:
-            self._db.close()
-            self._db = None
+        """Let go of the file. The next call opens it again; what is kept in memory stays."""
+        if self._file is not None:
+            with suppress(sqlite3.Error):
+                self._file.close()
+        self._file = None
 
-    def _guarded(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Do work on the open database; where that one cannot be used, put another in its place first."""
+    def _in_file(self, work: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
+        """Do work on the file and return its result; where the file is of no use, say so once and return another."""
         try:
-            return work(self._open())
-        except sqlite3.OperationalError as error:  # read-only, full, locked for too long, not to be opened
-            self._go_to_memory(str(error))
-        except sqlite3.DatabaseError as error:  # not a database, or a damaged one
-            self._set_aside(str(error))
-        except OSError as error:
-            self._go_to_memory(error.strerror or str(error))
-        return work(self._open())
+            try:
+                return work(self._open())
+            except sqlite3.DatabaseError as error:
+                if not _is_damage(error):
+                    raise
+                self._set_aside(str(error))
+                return work(self._open())
+        except (sqlite3.Error, OSError) as error:  # read-only, full, locked for too long, of a newer version
+            if self._file is not None:
+                self._file.execute(f"PRAGMA busy_timeout = {_BUSY_AGAIN_MS}")  # a lasting lock is not waited for twice
+            self._say_once(
+                f"The cache file cannot be used just now ({getattr(error, 'strerror', None) or error}); new vectors are "
+                "kept in memory only until it can, and are lost with the kernel. Next: see `%vn cache path`, or set "
+                f"${FOLDER_VARIABLE} to a folder that can be written."
+            )
+            return otherwise
 
     def _open(self) -> sqlite3.Connection:
-        if self._db is None:
+        if self._file is None:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             db = _connect(str(self._path))
             try:
-                db.execute(f"PRAGMA journal_mode = {journal_mode_for(self._path, sqlite3.sqlite_version_info)}")
-                _migrate(db)
+                _migrate(db)  # first of all: a file of a newer version is left as it is
+                mode = journal_mode_for(self._path, sqlite3.sqlite_version_info)
+                _set_journal_mode(db, mode)
             except BaseException:
                 db.close()
                 raise
-            self._db = db
-        return self._db
-
-    def _go_to_memory(self, reason: str) -> None:
-        self._drop()
-        self._db = _connect(":memory:")
-        _migrate(self._db)
-        self._in_memory = True
-        self.notices.append(
-            f"The cache file cannot be used ({reason}), so new vectors are kept in memory only and are lost with the "
-            f"kernel. Next: see `%vn cache path`, or set ${FOLDER_VARIABLE} to a folder that can be written."
-        )
+            self._file, self._opened = db, self._path.stat()
+        return self._file
 
     def _set_aside(self, reason: str) -> None:
-        self._drop()
-        aside = self._path.with_suffix(f".damaged-{time.time_ns()}")
+        """Move a damaged file out of the way, unless another kernel has done so already."""
+        self.close()
         try:
-            self._path.rename(aside)
-        except OSError:
-            self._go_to_memory(reason)
+            if self._opened is not None and not os.path.samestat(self._opened, self._path.stat()):
+                return
+        except FileNotFoundError:
             return
+        finally:
+            self._opened = None
+        aside = self._path.with_suffix(f".damaged-{time.time_ns()}")
+        self._path.rename(aside)
         for left_over in ("-wal", "-shm", "-journal"):
             self._path.with_name(FILE_NAME + left_over).unlink(missing_ok=True)
-        self.notices.append(
+        self._say_once(
             f"The cache file was damaged ({reason}); it was set aside as {aside.name} and a new one begun. "
             "Texts embedded before are sent again."
         )
 
-    def _drop(self) -> None:
-        if self._db is not None:
-            with suppress(sqlite3.Error):
-                self._db.close()
-        self._db = None
+    def _say_once(self, notice: str) -> None:
+        if notice not in self.notices:
+            self.notices.append(notice)
 
 
 def journal_mode_for(path: Path, sqlite_version: tuple[int, ...]) -> str:
@@ -217,13 +227,14 @@ def _is_local(folder: Path) -> bool:
     """Whether a folder is on a disk of this machine. Unknown, as outside Linux, counts as no."""
     local = {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "overlay"}
     try:
-        mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
+        mounts = _MOUNTS.read_text(encoding="utf-8", errors="replace").splitlines()
         real = folder.resolve()
     except OSError:
         return False
     best, kind = -1, ""
     for line in mounts:
         _, mount_point, file_system, *_ = line.split(" ")
+        mount_point = _OCTAL.sub(lambda found: chr(int(found[1], 8)), mount_point)
         if real.is_relative_to(mount_point) and len(mount_point) >= best:
             best, kind = len(mount_point), file_system
     return kind in local
@@ -232,9 +243,15 @@ def _is_local(folder: Path) -> bool:
 def _connect(path: str) -> sqlite3.Connection:
     # One thread at a time is the owner's promise; info() and close() may come from another after a join.
     db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-    # A killed process loses nothing at NORMAL; a power cut may lose the last commits, never the file.
-    db.execute("PRAGMA synchronous = NORMAL")
     return db
+
+
+def _set_journal_mode(db: sqlite3.Connection, mode: str) -> None:
+    # Another kernel, with another SQLite, may hold the file open in its own mode: then that one is used.
+    with suppress(sqlite3.OperationalError):
+        mode = db.execute(f"PRAGMA journal_mode = {mode}").fetchone()[0]
+    # sqlite.org/pragma.html: at NORMAL a power cut cannot harm a WAL database, but may harm one with a rollback journal.
+    db.execute(f"PRAGMA synchronous = {'NORMAL' if mode.upper() == 'WAL' else 'FULL'}")
 
 
 def _migrate(db: sqlite3.Connection) -> None:
@@ -258,26 +275,46 @@ def _migrate(db: sqlite3.Connection) -> None:
         raise
 
 
-def _look_up(db: sqlite3.Connection, *, keys: Sequence[CacheKey], start: int, deliver: Deliver, prefixes: bool) -> None:
-    wanted = {key.family: position for position, key in enumerate(keys, start)}
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _counts(db: sqlite3.Connection) -> tuple[int, int, str]:
+    rows: int = db.execute("SELECT count(*) FROM embeddings").fetchone()[0]
+    pages: int = db.execute("PRAGMA page_count").fetchone()[0]
+    page_size: int = db.execute("PRAGMA page_size").fetchone()[0]
+    mode: str = db.execute("PRAGMA journal_mode").fetchone()[0]
+    return rows, pages * page_size, mode
+
+
+def _write(db: sqlite3.Connection, records: Sequence[Record]) -> bool:
+    with db:
+        db.execute("BEGIN IMMEDIATE")
+        db.executemany("INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?, ?, ?, ?, ?)", records)
+    return True
+
+
+def _look_up(
+    db: sqlite3.Connection, *, wanted: dict[bytes, int], dimension: int, deliver: Deliver, prefixes: bool
+) -> None:
     marks = ",".join("?" * len(wanted))
     compare = ">=" if prefixes else "="
     query = (
         "SELECT family, dimension, source, vector, checksum FROM embeddings "  # noqa: S608 - only marks are inserted
         f"WHERE family IN ({marks}) AND dimension {compare} ? ORDER BY dimension"
     )
-    for family, dimension, source, blob, checksum in db.execute(query, (*wanted, keys[0].dimension)):
+    for family, length, source, blob, checksum in db.execute(query, (*wanted, dimension)):
         position = wanted.get(family)
         if position is None:  # a shorter row was handed over already
             continue
-        key = CacheKey(family, dimension)
-        if _checksum(key, source, blob) != checksum or len(blob) != 4 * dimension:
+        key = CacheKey(family, length)
+        if _checksum(key, source, blob) != checksum or len(blob) != 4 * length:
             continue  # a damaged row is a miss: it is sent again and replaced
         del wanted[family]
         deliver(position, CachedVector(key, np.frombuffer(blob, dtype="<f4"), source))
 
 
-def _record(row: CachedVector, now: float) -> tuple[bytes, bytes, int, str, bytes, int, float]:
+def _record(row: CachedVector, now: float) -> Record:
     blob = np.ascontiguousarray(row.vector, dtype="<f4").tobytes()
     checksum = _checksum(row.key, row.source, blob)
     return (row.key.digest, row.key.family, row.key.dimension, row.source, blob, checksum, now)
@@ -288,6 +325,7 @@ def _checksum(key: CacheKey, source: str, blob: bytes) -> int:
     return zlib.crc32(blob, zlib.crc32(source.encode(), zlib.crc32(key.digest)))
 
 
-def _delete_all(db: sqlite3.Connection) -> None:
-    db.execute("DELETE FROM embeddings")
+def _delete_all(db: sqlite3.Connection) -> int:
+    rows = db.execute("DELETE FROM embeddings").rowcount
     db.execute("VACUUM")
+    return rows

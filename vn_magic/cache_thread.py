@@ -55,7 +55,7 @@ class CacheThread:
         self._cache = cache
         self._queue: SimpleQueue[CachedVector | _Task | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     @property
     def notices(self) -> list[str]:
@@ -88,13 +88,15 @@ class CacheThread:
 
     def close(self) -> None:
         """Commit what is left and let go of the file. The next call opens it again."""
+        # Under the lock until the end: a thread begun meanwhile would take this one's work, and its file.
         with self._lock:
-            thread, self._thread = self._thread, None
-            if thread is None:
+            if self._thread is None:
                 return
             self._queue.put(None)
-        atexit.unregister(self.close)
-        thread.join()
+            if self._thread is not threading.current_thread():  # a session may be collected as garbage anywhere
+                self._thread.join()
+            self._thread = None
+            atexit.unregister(self.close)
 
     def _run(self, work: Callable[[EmbeddingCache], T], *, after_commit: bool = True) -> Future[T]:
         task = _Task(work, after_commit)

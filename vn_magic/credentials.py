@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -113,7 +114,7 @@ def token_from_environment(environ: Mapping[str, str]) -> FoundToken | None:
     if not path:
         return None
     try:
-        text = Path(path).expanduser().read_text(encoding="utf-8")
+        text = Path(path).expanduser().read_text(encoding="utf-8-sig")  # Notepad puts a mark in front
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not a text file"
         raise TokenError(
@@ -136,6 +137,7 @@ class TokenStore:
         self._environ = environ
         self._own: FoundToken | None = None
         self._filter: TokenFilter | None = None
+        self._lock = threading.Lock()
         self.origin: str | None = None
 
     def log_in(self, token: Token, source: str, origin: str) -> None:
@@ -146,6 +148,11 @@ class TokenStore:
     def log_out(self) -> None:
         """Forget the session's own token. The environment's is not ours to forget."""
         self._own = self.origin = None
+        self.unmask()
+
+    def unmask(self) -> None:
+        """Take the mask off the log records; the next token that is found puts it on again."""
+        self._mask_in_logs(None)
 
     def find(self, origin: str) -> FoundToken | None:
         """Return the token for an origin: the session's own if it was given for that origin, else the environment's.
@@ -160,12 +167,13 @@ class TokenStore:
         return found
 
     def _mask_in_logs(self, found: FoundToken | None) -> None:
-        if self._filter is not None and (found is None or self._filter.token != found.token):
-            self._filter.detach()
-            self._filter = None
-        if self._filter is None and found is not None:
-            self._filter = TokenFilter(found.token)
-            self._filter.attach()
+        with self._lock:
+            if self._filter is not None and (found is None or self._filter.token != found.token):
+                self._filter.detach()
+                self._filter = None
+            if self._filter is None and found is not None:
+                self._filter = TokenFilter(found.token)
+                self._filter.attach()
 
     def scrub(self, text: str) -> str:
         """Return the text with every token that this session knows of, and all that look like one, masked."""
@@ -190,10 +198,18 @@ class TokenFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Rewrite the record in place, its traceback included; never drops one."""
-        record.msg, record.args = self.token.scrub(record.getMessage()), ()
-        if record.exc_info and not record.exc_text:
-            record.exc_text = logging.Formatter().formatException(record.exc_info)
-        if record.exc_text:
+        try:
+            message = record.getMessage()
+        except (TypeError, ValueError, KeyError):  # a handler would report it; a filter that raises stops the caller
+            message = f"{record.msg} {record.args!r}"
+        masked = self.token.scrub(message)
+        if masked != message:
+            record.msg, record.args = masked, ()
+        if record.exc_info:
+            # Some handlers print a traceback anew, with the frames' variables: only its masked text may stay.
+            record.exc_text = record.exc_text or logging.Formatter().formatException(record.exc_info)
+            record.exc_info = None
+        if record.exc_text:  # another session's filter may have made it
             record.exc_text = self.token.scrub(record.exc_text)
         return True
 

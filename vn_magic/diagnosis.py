@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 from vn_magic.exceptions import GatewayError, SettingsError, TokenError
-from vn_magic.gateway.client import Verdict
+from vn_magic.gateway.probe import Verdict
 from vn_magic.session import Session
 from vn_magic.settings import host_of
 

@@ -11,8 +11,9 @@ from vn_magic.exceptions import EmbeddingInterruptedError, ShortTraceback, Unexp
 def presentable(error: BaseException, scrub: Callable[[str], str], *, debug: bool) -> BaseException:
     """Return what a user should see of an exception.
 
-    A traceback holds frames, and frames hold headers; what is returned has neither traceback nor cause. Under
-    ``debug`` it carries the text of the traceback, scrubbed.
+    A traceback holds frames, and frames hold headers; what is returned has no traceback, cause or context. It has to
+    be raised outside the ``except`` block, or Python ties the old exception to it again. Under ``debug`` it carries
+    the text of the traceback, scrubbed.
 
     Parameters
     ----------
@@ -26,13 +27,14 @@ def presentable(error: BaseException, scrub: Callable[[str], str], *, debug: boo
     full = scrub("".join(traceback.format_exception(error)))
     told: BaseException = error
     if isinstance(error, KeyboardInterrupt) and not isinstance(error, EmbeddingInterruptedError):
-        told = EmbeddingInterruptedError("Stopped. Rows that had arrived are in the cache; run again for the rest.")
+        told = EmbeddingInterruptedError("Stopped.")
     elif not isinstance(error, ShortTraceback):
         said = scrub(str(error))[:200]
         told = UnexpectedError(
             f"vn_magic failed in an unexpected way ({type(error).__name__}: {said}).\n"
             "Next: `%vn debug on` and run it again shows where; please report it."
         )
+    told.args = tuple(scrub(part) if isinstance(part, str) else part for part in told.args)
     if isinstance(told, ShortTraceback) and debug:
         told.full_traceback = full
     told.__cause__ = told.__context__ = None

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +14,15 @@ from numpy.typing import NDArray
 from vn_magic.cache import CachedVector, Deliver
 from vn_magic.cache_thread import CacheThread
 from vn_magic.embeddings import Embeddings, Provenance
-from vn_magic.exceptions import ProvenanceError, RowError, TransientError, VectorError
-from vn_magic.gateway.client import GatewayClient
+from vn_magic.exceptions import GatewayError, ProvenanceError, RowError, TransientError, VectorError
 from vn_magic.keys import CacheKey, KeyRing
 from vn_magic.models import OFFLINE_MODEL, facts_of
 from vn_magic.progress import JobSummary, ProgressEvent, ProgressListener, Totals
 from vn_magic.settings import JobOptions, Recipe
 from vn_magic.texts import estimated_tokens
+
+if TYPE_CHECKING:
+    from vn_magic.gateway.client import GatewayClient
 
 # Keys made at a time: a hundred thousand at once would weigh more than they are worth.
 _LOOKUP_ROWS = 2048
@@ -105,6 +108,9 @@ class EmbeddingJob:
         self._began = time.monotonic()
         self._requests = self._retries = self._tokens = self._new = self._cached = 0
         self._tokens_estimated = False
+        self._failure: GatewayError | None = None
+        self._workers: list[asyncio.Task[None]] = []
+        self._on_the_way: set[asyncio.Task[Any] | None] = set()
         self._waiting = ""
         # Not filled: its pages become memory only as rows arrive.
         self._matrix = np.empty((len(texts), recipe.dimension), dtype=np.float32)
@@ -137,28 +143,42 @@ class EmbeddingJob:
 
     def on_send(self) -> None:
         """Count a request as it starts."""
+        self._on_the_way.add(asyncio.current_task())
         self._requests += 1
         self._totals.requests += 1
         self._tell()
 
     def on_wait(self, seconds: float, error: TransientError) -> None:
-        """Count a retry, and say what is being waited for."""
+        """Count a retry, and say what is being waited for; there is none once a row has failed under ``stop``."""
+        self._on_the_way.discard(asyncio.current_task())
+        if self._failure is not None:
+            raise self._failure
         self._retries += 1
         self._totals.retries += 1
         self._waiting = f"{seconds:.0f} s ({error.status or type(error).__name__})" if seconds >= 1 else ""
         self._tell()
 
     async def _send(self, rows: Sequence[int]) -> None:
-        """Send all rows, ``concurrency`` at a time. When this is left, nothing more is sent."""
+        """Send all rows, ``concurrency`` at a time. When this is left, nothing more is sent.
+
+        After a row's failure under ``stop``, requests on their way are waited for: their answers are paid for.
+        """
         waiting = iter(rows)
-        workers = [asyncio.create_task(self._work(waiting)) for _ in range(min(self._options.concurrency, len(rows)))]
+        count = min(self._options.concurrency, len(rows))
+        self._workers = [asyncio.create_task(self._work(waiting)) for _ in range(count)]
+        if not self._workers:
+            return
         try:
-            await asyncio.gather(*workers)
+            await asyncio.wait(self._workers, return_when=asyncio.FIRST_EXCEPTION)
+            for worker in self._workers:
+                if worker.done() and not worker.cancelled():
+                    worker.result()
+            if self._failure is not None:
+                raise self._failure
         finally:
-            for worker in workers:
+            for worker in self._workers:
                 worker.cancel()
-            if workers:
-                await asyncio.wait(workers)
+            await asyncio.wait(self._workers)
 
     async def _work(self, rows: Iterator[int]) -> None:
         for row in rows:
@@ -167,16 +187,29 @@ class EmbeddingJob:
             except (RowError, TransientError) as error:
                 told = error.at_row(row, self._text(row))
                 if self._options.on_error == "stop":
-                    raise told from None
+                    self._fail(told)
+                    return
                 self._errors[row] = str(told)
                 self._tell()
+            if self._failure is not None:
+                return
+
+    def _fail(self, error: GatewayError) -> None:
+        """Hand out no more rows, and let go of workers that wait for a retry or for the gate."""
+        self._failure = self._failure or error
+        for worker in self._workers:
+            if worker not in self._on_the_way and worker is not asyncio.current_task():
+                worker.cancel()
 
     async def _embed(self, row: int) -> None:
         # Another kernel may have finished this row since the first look.
         if not await self._lookup.missing([row], self._take_cached):
             return
         text = self._text(row)
-        answer = await self._client.embed(text, self._recipe, self)
+        try:
+            answer = await self._client.embed(text, self._recipe, self)
+        finally:
+            self._on_the_way.discard(asyncio.current_task())
         if self._cache is not None:
             key = self._lookup.key(row).of_length(len(answer.vector))
             self._cache.keep(CachedVector(key, answer.vector, answer.source))
@@ -254,7 +287,8 @@ class _Lookup:
     def __init__(self, texts: Sequence[str | None], recipe: Recipe, origin: Origin, cache: CacheThread | None) -> None:
         self._texts = texts
         self._keys = KeyRing(origin.key, recipe)
-        self._prefixes = facts_of(recipe.model).prefixes_are_vectors
+        # Raw vectors are as received: a prefix might have come at another length.
+        self._prefixes = facts_of(recipe.model).prefixes_are_vectors and recipe.unit_length
         self._cache = cache
 
     def text(self, row: int) -> str:
@@ -315,5 +349,5 @@ def _finish(matrix: NDArray[np.float32], *, failed: Mapping[int, str], unit_leng
                 "Next: run the cell with --refresh; if it stays, please report it."
             )
         if unit_length:
-            block /= np.sqrt(squares)[:, np.newaxis].astype(np.float32)
+            block /= np.sqrt(squares)[:, np.newaxis]  # float64: a norm may be beyond float32 where no value is
     matrix.setflags(write=False)

@@ -16,6 +16,7 @@
         │   ├── AccessDeniedError
         │   ├── ModelUnavailableError
         │   ├── DailyLimitError
+        │   ├── LongWaitError
         │   ├── WrongAddressError
         │   └── DimensionError
         ├── RowError                this row fails, the others may not
@@ -176,6 +177,13 @@ class DailyLimitError(StopJobError):
 
     meaning = "The limit for today is used up; waiting a minute will not help."
     cure = "Next: run the cell again tomorrow; finished rows are kept and not sent twice."
+
+
+class LongWaitError(StopJobError):
+    """429 with a wait that is longer than a row may take."""
+
+    meaning = "The gateway limits the rate and asks for a longer wait than a row may take."
+    cure = "Next: run the cell again after that; finished rows are kept. `row_timeout` is the longest wait."
 
 
 class WrongAddressError(StopJobError):

@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 
 from vn_magic.embeddings import Provenance
 from vn_magic.exceptions import InputError
-from vn_magic.frames import column_of, matrix_of, provenance_of, state_provenance
+from vn_magic.frames import ATTRS_KEY, column_of, matrix_of, provenance_of, state_provenance
 
 # Beside the provenance, which is identity, a file notes what made it and when.
 SAVED_KEY = "vn_magic_saved"
 _FORMAT = 1
+
+_TEXT_DTYPE = pd.Series([""]).dtype
+# By the kind of dtype, numpy's letters: how a text is read back. All others are texts themselves.
+_READERS: Mapping[str, Callable[[str], Any]] = MappingProxyType(
+    {"f": float, "i": int, "u": int, "b": "True".__eq__, "M": pd.Timestamp, "m": pd.Timedelta}
+)
+# Types that Arrow may give back as others: texts among objects, and categories that are numbers.
+_LOST_BY_ARROW = ("object", "category")
+
+Note = dict[str, Any]
+Cells = Sequence[str | None]
 
 
 def save(frame: pd.DataFrame, column: str, path: Path) -> Path:
@@ -37,7 +52,8 @@ def save(frame: pd.DataFrame, column: str, path: Path) -> Path:
     Raises
     ------
     InputError
-        When the ending is another, or pyarrow is missing.
+        When the ending is another, pyarrow is missing, there is no such folder, or a column would not come back
+        from the file as it was.
     ProvenanceError
         When it is lost where the vectors come from.
     """
@@ -55,8 +71,20 @@ def save(frame: pd.DataFrame, column: str, path: Path) -> Path:
         with beside.open("wb") as file:
             write(frame, note, file)
         beside.replace(path)
+    except InputError:
+        raise
+    except OSError as error:
+        raise InputError(
+            f"{path.name!r} cannot be written there: {error.strerror}.\nNext: choose a folder that exists."
+        ) from None
+    except (ValueError, TypeError, NotImplementedError) as error:
+        reason = "; ".join(map(str, error.args))
+        raise InputError(
+            f"{path.name!r} cannot be written: {reason}.\nNext: drop or convert that column, or choose another ending."
+        ) from None
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink()
     return path
 
 
@@ -71,8 +99,8 @@ def load(path: str | Path) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``attrs["vn_magic_saved"]`` holds the version and time of saving. A CSV cannot tell an empty text from a
-        missing one: both come back as missing.
+        As it was saved. When and by which version stands in the file alone: in ``attrs`` it would make two files of
+        one kind unequal, and pandas would drop the provenance when they are joined.
 
     Raises
     ------
@@ -84,33 +112,27 @@ def load(path: str | Path) -> pd.DataFrame:
     try:
         with path.open("rb") as file:
             frame, note = read(file)
-        _check_format(note)
+        if note["format"] != _FORMAT:
+            raise ValueError(f"it is of format {note['format']}, and this version reads format {_FORMAT}")  # noqa: TRY301
         column = str(note["column"])
         frame[column] = column_of(matrix_of(frame[column]), frame.index)
-        frame.attrs = {SAVED_KEY: {"version": note["version"], "time": note["time"]}}
+        frame.attrs = {}
         state_provenance(frame, column, Provenance.from_json(note["provenance"]))
     except FileNotFoundError:
         raise InputError(f"There is no file {path.name!r} there.\nNext: check the path and the folder.") from None
-    except (KeyError, ValueError, TypeError, OSError) as error:
+    except InputError:
+        raise
+    except (LookupError, ValueError, TypeError, OSError, EOFError, BadZipFile) as error:
+        reason = "it has no note by df.vec.save" if isinstance(error, LookupError) else str(error).rstrip(".")
         raise InputError(
-            f"{path.name!r} cannot be read as a file of vectors: {error}.\n"
+            f"{path.name!r} cannot be read as a file of vectors: {reason}.\n"
             "Next: load a file that df.vec.save wrote; others are read with pandas, and their provenance stated."
         ) from None
     return frame
 
 
-Note = dict[str, Any]
 Writer = Callable[[pd.DataFrame, Note, io.BufferedWriter], None]
 Reader = Callable[[io.BufferedReader], tuple[pd.DataFrame, Note]]
-
-
-def _column(frame: pd.DataFrame, note: Note) -> pd.Series[Any]:
-    return frame[str(note["column"])]
-
-
-def _check_format(note: Note) -> None:
-    if note["format"] != _FORMAT:
-        raise ValueError(f"it is of format {note['format']}, and this version reads format {_FORMAT}")
 
 
 def _format_of(path: Path) -> tuple[Writer, Reader]:
@@ -127,14 +149,21 @@ def _format_of(path: Path) -> tuple[Writer, Reader]:
 def _write_parquet(frame: pd.DataFrame, note: Note, file: io.BufferedWriter) -> None:
     _need_pyarrow()
     noted = frame.copy(deep=False)
-    noted.attrs = {SAVED_KEY: note}
+    # The provenance stands where `pandas.read_parquet` alone leaves it for `df.vec`, too.
+    kinds = [_texts_of(frame.iloc[:0, at])[1] for at in range(frame.shape[1])]
+    noted.attrs = {ATTRS_KEY: {note["column"]: note["provenance"]}, SAVED_KEY: {**note, "kinds": kinds}}
     noted.to_parquet(file, engine="pyarrow")
 
 
 def _read_parquet(file: io.BufferedReader) -> tuple[pd.DataFrame, Note]:
     _need_pyarrow()
     frame = pd.read_parquet(file, engine="pyarrow")
-    return frame, frame.attrs[SAVED_KEY]
+    note: Note = frame.attrs[SAVED_KEY]
+    for name, kind in zip(frame.columns, note["kinds"], strict=True):
+        found = frame[name]
+        if kind["dtype"] in _LOST_BY_ARROW and found.dtype != (dtype := _series_of([], kind).dtype):
+            frame[name] = found.astype(object).where(found.notna(), None).astype(dtype)
+    return frame, note
 
 
 def _need_pyarrow() -> None:
@@ -146,51 +175,138 @@ def _need_pyarrow() -> None:
 
 
 def _write_npz(frame: pd.DataFrame, note: Note, file: io.BufferedWriter) -> None:
-    others = frame.drop(columns=[note["column"]])
-    place = list(frame.columns).index(note["column"])
-    others.attrs = {}
-    header = json.dumps({**note, "place": place})
-    np.savez(
-        file,
-        matrix=matrix_of(_column(frame, note)),
-        header=np.frombuffer(header.encode(), dtype=np.uint8),
-        others=np.frombuffer(others.to_json(orient="table", force_ascii=False).encode(), dtype=np.uint8),
+    place, others = _without_vectors(frame, note)
+    layout, cells = _as_texts(others)
+    header, body = (
+        np.frombuffer(json.dumps(part).encode(), dtype=np.uint8)
+        for part in ({**note, "place": place, "layout": layout}, cells)
     )
+    np.savez(file, matrix=matrix_of(_vectors(frame, note)), header=header, others=body)
 
 
 def _read_npz(file: io.BufferedReader) -> tuple[pd.DataFrame, Note]:
     with np.load(file, allow_pickle=False) as arrays:
         note: Note = json.loads(arrays["header"].tobytes())
-        frame = pd.read_json(io.StringIO(arrays["others"].tobytes().decode()), orient="table", precise_float=True)
+        frame = _from_texts(note["layout"], json.loads(arrays["others"].tobytes()))
         frame.insert(note["place"], note["column"], column_of(arrays["matrix"], frame.index))
     return frame, note
 
 
 def _write_csv(frame: pd.DataFrame, note: Note, file: io.BufferedWriter) -> None:
-    # The note stands in a column of its own, so that it travels with every copy of the file.
-    note = {**note, "types": [str(kind) for kind in frame.dtypes], "index": str(frame.index.dtype)}
-    written = frame.copy(deep=False)
+    if frame.empty:
+        raise ValueError("without rows a CSV has no place for the provenance")
+    place, others = _without_vectors(frame, note)
+    layout, cells = _as_texts(others)
+    matrix = matrix_of(_vectors(frame, note))
     # Nine significant digits are enough to give back every float32.
-    vectors = ("[" + ",".join(f"{value:.9g}" for value in vector) + "]" for vector in matrix_of(_column(frame, note)))
-    written[note["column"]] = list(vectors)
-    written[SAVED_KEY] = json.dumps(note)
-    written.to_csv(file, index=True, index_label="", encoding="utf-8", lineterminator="\n", float_format="%.17g")
+    digits = "[" + ",".join(["%.9g"] * matrix.shape[1]) + "]"
+    vectors = (digits % tuple(row.tolist()) for row in matrix)
+    columns: list[Iterable[str | None]] = [*cells]
+    columns.insert(frame.index.nlevels + place, vectors)
+    # The note stands in a column of its own, so that it travels with every part of the file.
+    remark = json.dumps({**note, "place": place, "layout": layout})
+    with io.TextIOWrapper(file, encoding="utf-8", newline="") as text:
+        # All in quotes: unquoted, a lone carriage return in a text would end the row.
+        writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        writer.writerow([*frame.index.names, *frame.columns, SAVED_KEY])
+        writer.writerows((*row, remark) for row in zip(*columns, strict=True))
 
 
 def _read_csv(file: io.BufferedReader) -> tuple[pd.DataFrame, Note]:
     # Read as text first: only the note knows which columns are numbers and which are codes with leading zeros.
-    frame = pd.read_csv(file, index_col=0, dtype=str, keep_default_na=False, na_values=[""])
-    note: Note = json.loads(frame[SAVED_KEY].iloc[0])
-    frame = frame.drop(columns=[SAVED_KEY])
-    for name, kind in zip(list(frame.columns), note["types"], strict=True):
-        if name == note["column"]:
-            vectors = [np.array(json.loads(cell), dtype=np.float32) for cell in frame[name]]
-            frame[name] = column_of(np.stack(vectors), frame.index)
-        elif kind == "bool":
-            frame[name] = frame[name] == "True"
-        elif kind not in ("object", "str", "string"):
-            frame[name] = frame[name].astype(kind)
-    if note["index"] not in ("object", "str", "string"):
-        frame.index = frame.index.astype(note["index"])
-    frame.index.name = None
+    table = pd.read_csv(file, dtype=str, keep_default_na=False, na_values=[""], index_col=False)
+    note: Note = json.loads(table[SAVED_KEY].iloc[0])
+    cells = [
+        [cell if isinstance(cell, str) else None for cell in table.iloc[:, at]] for at in range(table.shape[1] - 1)
+    ]
+    vectors = cells.pop(len(note["layout"]["levels"][0]) + note["place"])
+    matrix = np.stack([np.array(str(cell)[1:-1].split(","), dtype=np.float32) for cell in vectors])
+    frame = _from_texts(note["layout"], cells)
+    frame.insert(note["place"], note["column"], column_of(matrix, frame.index))
     return frame, note
+
+
+def _vectors(frame: pd.DataFrame, note: Note) -> pd.Series[Any]:
+    return frame[str(note["column"])]
+
+
+def _without_vectors(frame: pd.DataFrame, note: Note) -> tuple[int, pd.DataFrame]:
+    place = list(frame.columns).index(note["column"])
+    return place, frame.drop(columns=[note["column"]])
+
+
+def _as_texts(frame: pd.DataFrame) -> tuple[Note, list[Cells]]:
+    """Return the layout of a frame as JSON, and every index level and column as texts, None where missing.
+
+    Raises
+    ------
+    ValueError
+        When a part would not come back as it was.
+    """
+    levels = [frame.index.get_level_values(level).to_series() for level in range(frame.index.nlevels)]
+    columns = [frame.iloc[:, at] for at in range(frame.shape[1])]
+    names = ["the index", *(f"the column {name!r}" for name in frame.columns)]
+    names[:1] *= len(levels)
+    parts = [_as_checked_texts(part, name) for part, name in zip([*levels, *columns], names, strict=True)]
+    layout = {
+        "levels": _as_checked_texts(pd.Series(list(frame.index.names), dtype=object), "the names of the index"),
+        "names": _as_checked_texts(frame.columns.to_series(), "the list of columns"),
+        "kinds": [kind for _, kind in parts],
+    }
+    return layout, [cells for cells, _ in parts]
+
+
+def _from_texts(layout: Note, cells: Sequence[Cells]) -> pd.DataFrame:
+    parts = [_series_of(part, kind) for part, kind in zip(cells, layout["kinds"], strict=True)]
+    levels = _series_of(*layout["levels"]).tolist()
+    count = len(levels)
+    frame = pd.DataFrame(dict(enumerate(parts[count:])), index=pd.RangeIndex(len(parts[0])))
+    frame.columns = pd.Index(_series_of(*layout["names"]), name=None)
+    frame.index = (
+        pd.Index(parts[0], name=levels[0]) if count == 1 else pd.MultiIndex.from_arrays(parts[:count], names=levels)
+    )
+    return frame
+
+
+def _as_checked_texts(values: pd.Series[Any], name: str) -> tuple[Cells, Note]:
+    try:
+        cells, kind = _texts_of(values)
+        back = _series_of(cells, kind)
+        same = str(back.dtype) == str(values.dtype) and back.astype(object).equals(
+            values.astype(object).reset_index(drop=True)
+        )
+    except (ValueError, TypeError, NotImplementedError):
+        same = False
+    if not same:
+        raise ValueError(f"{name} ({values.dtype}) would not come back from it as it is")
+    return cells, kind
+
+
+def _texts_of(values: pd.Series[Any]) -> tuple[Cells, Note]:
+    """Return values as texts, None where missing, and what `_series_of` needs to know to undo it."""
+    dtype = values.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        texts, kind = _texts_of(dtype.categories.to_series())
+        cells = [None if code < 0 else texts[code] for code in values.cat.codes]
+        return cells, {"dtype": "category", "ordered": bool(dtype.ordered), "texts": texts, "kind": kind}
+    found = [None if missing else cell for cell, missing in zip(values.tolist(), values.isna(), strict=True)]
+    texts = [cell for cell in found if cell is not None]
+    plain = all(type(cell) is str and "\0" not in cell for cell in texts)  # pandas reads a cell up to a NUL
+    blanks, gaps = plain and "" in texts, len(texts) < len(found)
+    # JSON where plain texts would not do: cells of other types among them, or both empty and missing ones.
+    as_json = dtype.kind == "O" and (not plain or (blanks and gaps))
+    write = json.dumps if as_json else str
+    kind = {"dtype": str(dtype), "json": as_json, "gap": "" if blanks and not gaps else None}
+    return [None if cell is None else write(cell) for cell in found], kind
+
+
+def _series_of(cells: Cells, kind: Note) -> pd.Series[Any]:
+    if kind["dtype"] == "category":
+        codes = {text: code for code, text in enumerate(kind["texts"])}
+        categories = pd.Index(_series_of(kind["texts"], kind["kind"]))
+        places = [-1 if cell is None else codes[cell] for cell in cells]
+        return pd.Series(pd.Categorical.from_codes(places, categories, ordered=kind["ordered"]))
+    read = json.loads if kind["json"] else _READERS.get(pd.api.types.pandas_dtype(kind["dtype"]).kind, str)
+    found = [kind["gap"] if cell is None else read(cell) for cell in cells]
+    # "str" is pandas' own type of text from version 3 on; before, it would turn a missing text into "None".
+    return pd.Series(found, dtype=_TEXT_DTYPE if kind["dtype"] == "str" else kind["dtype"])

@@ -70,7 +70,7 @@ def source_of(data: object, column: str | None = None) -> Source:
     if isinstance(data, pd.Series):
         name = DEFAULT_COLUMN if data.name is None else data.name
         return Source(data.tolist(), _free_of_results(data.to_frame(name)))
-    if isinstance(data, pd.Index):
+    if isinstance(data, pd.Index) and not isinstance(data, pd.MultiIndex):
         return Source(data.tolist(), data.to_frame(index=False, name=DEFAULT_COLUMN))
     if isinstance(data, str):
         data = [data]
@@ -138,6 +138,12 @@ def matrix_of(column: pd.Series[Any]) -> NDArray[np.float32]:
     return vectors
 
 
+def noted_columns(frame: pd.DataFrame | pd.Series[Any]) -> Mapping[str, Any]:
+    """Return the columns whose vectors' provenance is stated, with what is stated."""
+    known = frame.attrs.get(ATTRS_KEY)
+    return known if isinstance(known, Mapping) else {}
+
+
 def provenance_of(frame: pd.DataFrame | pd.Series[Any], column: str) -> Provenance:
     """Return the stated provenance of a column of vectors.
 
@@ -146,8 +152,8 @@ def provenance_of(frame: pd.DataFrame | pd.Series[Any], column: str) -> Provenan
     ProvenanceError
         When it is lost, with the way to state it.
     """
-    known = frame.attrs.get(ATTRS_KEY)
-    if not isinstance(known, Mapping) or column not in known:
+    known = noted_columns(frame)
+    if column not in known:
         raise ProvenanceError(
             f"It is not known where the vectors of {column!r} come from: pandas drops that note (attrs) when it joins "
             "frames whose notes differ, or it was never there.\n"
@@ -158,15 +164,15 @@ def provenance_of(frame: pd.DataFrame | pd.Series[Any], column: str) -> Provenan
 
 def state_provenance(frame: pd.DataFrame | pd.Series[Any], column: str, provenance: Provenance) -> None:
     """Note where the vectors of a column come from."""
-    known = frame.attrs.get(ATTRS_KEY)
-    frame.attrs[ATTRS_KEY] = {**(known if isinstance(known, Mapping) else {}), column: provenance.as_json()}
+    frame.attrs[ATTRS_KEY] = {**noted_columns(frame), column: provenance.as_json()}
 
 
 def is_vector_column(column: pd.Series[Any]) -> bool:
     """Whether the first cell that is not missing is a one-dimensional array of floats."""
     if column.dtype != object:
         return False
-    first = next((cell for cell in column.array if cell is not None), None)
+    # A merge marks what is missing by NaN, a float.
+    first = next((cell for cell in column.array if cell is not None and not isinstance(cell, float)), None)
     return isinstance(first, np.ndarray) and first.ndim == 1 and first.dtype.kind == "f"
 
 
@@ -176,6 +182,9 @@ def _from_frame(data: pd.DataFrame, column: str | None) -> Source:
             f"A DataFrame needs the column of its texts; it has {_listed(data.columns)}.\n"
             "Next: %embed df -c COLUMN, or embed df['COLUMN']."
         )
+    if column not in data.columns:
+        # A magic's line knows only text: -c 0 names the column 0.
+        column = next((name for name in data.columns if str(name) == column), column)
     if column not in data.columns:
         raise InputError(f"There is no column {column!r}; the frame has {_listed(data.columns)}.")
     texts = data[column]

@@ -7,6 +7,7 @@ own loop works alike in ipykernel, terminal IPython, nbclient and plain Python.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
@@ -21,16 +22,26 @@ CANCEL_SECONDS = 0.5
 
 
 class Portal:
-    """A door to an event loop on a daemon thread, which starts with the first coroutine."""
+    """A door to an event loop on a daemon thread, which starts with the first coroutine.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    at_end
+        Awaited on the loop when it is closed, after everything that ran there was cancelled.
+    """
+
+    def __init__(self, at_end: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:
+        self._at_end = at_end
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
+        # Reentrant: garbage collected inside one of these methods may be a session, which closes its portal.
+        self._lock = threading.RLock()
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         """Start a coroutine on the loop and return its future at once."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self._running_loop())
+        # Under the lock: between a look at the loop and its use, another thread might close it.
+        with self._lock:
+            return asyncio.run_coroutine_threadsafe(coroutine, self._running_loop())
 
     def run(self, coroutine: Coroutine[Any, Any, T], *, on_tick: Callable[[], None] | None = None) -> T:
         """Return the coroutine's result; cancel it when this thread is interrupted.
@@ -57,13 +68,20 @@ class Portal:
                 if on_tick is not None:
                     on_tick()
         except BaseException:
-            if future.cancel():
+            if not future.done() and future.cancel():
                 self._wait_for_cancelled()
             raise
 
     async def join(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Await a coroutine on the portal's loop from another loop; cancelling the awaiter cancels it."""
-        return await asyncio.wrap_future(self.submit(coroutine))
+        future = asyncio.wrap_future(self.submit(coroutine))
+        try:
+            # A kernel hears Stop only when its loop wakes up, and an awaiting cell gives it nothing else to wake for.
+            while not future.done():
+                await asyncio.wait({future}, timeout=POLL_SECONDS)
+        finally:
+            future.cancel()
+        return future.result()
 
     def close(self) -> None:
         """Cancel what runs, stop the loop and end the thread."""
@@ -72,15 +90,17 @@ class Portal:
             self._loop = self._thread = None
         if loop is not None and thread is not None:
             loop.call_soon_threadsafe(loop.stop)
-            thread.join()
+            if thread is not threading.current_thread():
+                thread.join()
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=_run_loop, args=(self._loop,), name="vn_magic loop", daemon=True)
-                self._thread.start()
-            return self._loop
+        if self._loop is None:
+            self._loop = _ForkAwareLoop() if hasattr(os, "fork") else asyncio.new_event_loop()
+            self._thread = threading.Thread(
+                target=_run_loop, args=(self._loop, self._at_end), name="vn_magic loop", daemon=True
+            )
+            self._thread.start()
+        return self._loop
 
     def _wait_for_cancelled(self) -> None:
         """Wait until the loop has no task left that is being cancelled, half a second at most."""
@@ -89,12 +109,27 @@ class Portal:
             settled.result(CANCEL_SECONDS)
 
 
+class _ForkAwareLoop(asyncio.SelectorEventLoop):
+    """A loop that counts as closed in a forked child.
+
+    There, whatever is collected as garbage would close the parent's connections and take them out of the epoll set
+    that both share, and the parent would wait for their answers for ever. Nobody closes on a closed loop.
+    """
+
+    def __init__(self) -> None:
+        self._process = os.getpid()
+        super().__init__()
+
+    def is_closed(self) -> bool:
+        return super().is_closed() or os.getpid() != self._process
+
+
 async def _others_settled() -> None:
     if cancelling := [task for task in asyncio.all_tasks() if task.cancelling()]:
         await asyncio.wait(cancelling)
 
 
-def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
+def _run_loop(loop: asyncio.AbstractEventLoop, at_end: Callable[[], Coroutine[Any, Any, None]] | None) -> None:
     asyncio.set_event_loop(loop)
     try:
         loop.run_forever()
@@ -103,5 +138,7 @@ def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
         for task in tasks:
             task.cancel()
         loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        if at_end is not None:
+            loop.run_until_complete(at_end())
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,9 @@ def settle(texts: object, settings: Settings, **options: Unpack[EmbedOptions]) -
     SettingsError
         When a value is impossible by itself.
     """
+    result = options.get("result", "df")
+    if result not in get_args(Result):
+        raise InputError(f"result is {result!r}, expected one of {', '.join(get_args(Result))}.")
     source = source_of(texts, options.get("column"))
     names = ("model", "dimension", "task_type", "unit_length", "on_error", "concurrency", "requests_per_minute")
     for name in names:
@@ -76,7 +79,7 @@ def settle(texts: object, settings: Settings, **options: Unpack[EmbedOptions]) -
         refresh=options.get("refresh", False),
         use_cache=options.get("cache", True),
     )
-    return Request(source, _recipe(settings, options.get("title")), job_options, options.get("result", "df"))
+    return Request(source, _recipe(settings, options.get("title")), job_options, result)
 
 
 def _recipe(settings: Settings, title: str | None) -> Recipe:

@@ -16,6 +16,8 @@ from vn_magic.exceptions import InputError
 Split = Literal["lines", "paragraphs", "cell", "csv", "jsonl"]
 
 DEFAULT_COLUMN = "text"
+# Atomic (?>…), or a line break of two characters would be taken for two line breaks.
+_BLANK_LINES = re.compile(r"(?>\r\n|\r|\n)(?:[ \t]*(?>\r\n|\r|\n))+")
 _VARIABLE = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
 
 
@@ -36,6 +38,11 @@ class Rows:
     values: Sequence[object]
     column: str = DEFAULT_COLUMN
     columns: Mapping[str, Sequence[object]] = field(default_factory=dict)
+
+    def filled_in(self, variables: Mapping[str, Any]) -> Rows:
+        """Return the rows with every ``{{name}}`` in a text replaced by the variable of that name; see `filled_in`."""
+        values = [filled_in(value, variables) if isinstance(value, str) else value for value in self.values]
+        return Rows(values, self.column, self.columns)
 
 
 def split_rows(body: str, split: Split, *, column: str = DEFAULT_COLUMN, separator: str = ",") -> Rows:
@@ -58,7 +65,9 @@ def split_rows(body: str, split: Split, *, column: str = DEFAULT_COLUMN, separat
     InputError
         When there are no rows, or ``csv`` and ``jsonl`` cannot be read; says in which line.
     """
-    if split == "csv":
+    if not body.strip():
+        rows = Rows([])
+    elif split == "csv":
         rows = _csv_rows(body, column, separator)
     elif split == "jsonl":
         rows = _jsonl_rows(body, column)
@@ -96,7 +105,7 @@ def _lines(body: str) -> list[str]:
 
 
 def _paragraphs(body: str) -> list[str]:
-    return [part.strip() for part in re.split(r"(?:\r\n|\r|\n)(?:[ \t]*(?:\r\n|\r|\n))+", body) if part.strip()]
+    return [part.strip() for part in _BLANK_LINES.split(body) if part.strip()]
 
 
 def _whole(body: str) -> list[str]:
@@ -107,7 +116,7 @@ _SPLITTERS: Mapping[str, Callable[[str], list[str]]] = {"lines": _lines, "paragr
 
 
 def _csv_rows(body: str, column: str, separator: str) -> Rows:
-    if len(separator) != 1:
+    if len(separator) != 1 or separator in '\r\n"':
         raise InputError(f"--sep is {separator!r}, expected one character, e.g. --sep ';' or --sep '\\t'.")
     reader = csv.reader(io.StringIO(body.strip("\r\n"), newline=""), delimiter=separator, strict=True)
     try:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from vn_magic.cache import EmbeddingCache, cache_folder
 from vn_magic.cache_thread import CacheThread
 from vn_magic.credentials import Token, TokenStore
 from vn_magic.embedder import Origin
 from vn_magic.exceptions import TokenError
-from vn_magic.gateway.client import GatewayClient
-from vn_magic.gateway.pace import Pace
-from vn_magic.gateway.retry import RetryPolicy
 from vn_magic.models import OFFLINE_MODEL
 from vn_magic.portal import Portal
 from vn_magic.settings import Settings, check_transport_is_private, host_of, origin_of
+
+if TYPE_CHECKING:
+    from vn_magic.gateway.client import GatewayClient
 
 _OFFLINE_BASE_URL = "http://offline"
 
@@ -30,12 +32,10 @@ class Runtime:
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        self.portal = Portal()
+        self.portal = Portal(at_end=self._close_clients)
         self.cache = CacheThread(EmbeddingCache(cache_folder(environ)))
-        self.pace = Pace()
-        self._clients: list[GatewayClient] = []
-        self._client: GatewayClient | None = None
-        self._client_for: _ClientFor | None = None
+        self._clients: dict[_ClientFor, GatewayClient] = {}
+        self._process = os.getpid()
 
     async def client(self, settings: Settings, tokens: TokenStore, *, needs_token: bool = True) -> GatewayClient:
         """Return the client that the settings call for, opened on the portal's loop.
@@ -56,36 +56,38 @@ class Runtime:
                 raise TokenError(_missing_token(settings, tokens))
             base_url, token = settings.base_url, found.token if found else None
         wanted = _ClientFor(base_url, token, settings.request_timeout, settings.row_timeout)
-        if self._client is None or self._client_for != wanted:
-            # A job that still runs keeps the older client; its connections close with the session.
-            self._client, self._client_for = self._open(wanted), wanted
-            self._clients.append(self._client)
-        return self._client
+        if wanted not in self._clients:
+            self._clients[wanted] = _opened(wanted)
+        return self._clients[wanted]
+
+    def forget_tokens(self) -> None:
+        """Close every client that holds a token; a job that still runs with one ends."""
+        for wanted in [wanted for wanted in self._clients if wanted.token is not None]:
+            self.portal.submit(self._clients.pop(wanted).close())
 
     def close(self) -> None:
-        """Close connections, commit what is left, end both threads."""
-        for client in self._clients:
-            self.portal.run(client.close())
-        self._clients.clear()
-        self._client = self._client_for = None
-        self.portal.close()
-        self.cache.close()
+        """Close connections, commit what is left, end both threads. In a forked child, leave all to the parent."""
+        if self._process == os.getpid():
+            self.portal.close()
+            self.cache.close()
 
-    def _open(self, wanted: _ClientFor) -> GatewayClient:
-        app = None
-        if wanted.base_url == _OFFLINE_BASE_URL:
-            # Imported here: starlette is paid for only by those who use it.
-            from vn_magic.offline import create_app  # noqa: PLC0415
+    async def _close_clients(self) -> None:
+        while self._clients:
+            await self._clients.popitem()[1].close()
 
-            app = create_app()
-        return GatewayClient(
-            wanted.base_url,
-            wanted.token,
-            pace=self.pace,
-            policy=RetryPolicy(row_timeout=wanted.row_timeout),
-            request_timeout=wanted.request_timeout,
-            app=app,
-        )
+
+def _opened(wanted: _ClientFor) -> GatewayClient:
+    # Imported here: httpx's transport is a third of a second that nobody should wait for who does not send.
+    from vn_magic.gateway.client import GatewayClient  # noqa: PLC0415 - see above
+    from vn_magic.gateway.retry import RetryPolicy  # noqa: PLC0415 - see above
+
+    app = None
+    if wanted.base_url == _OFFLINE_BASE_URL:
+        from vn_magic.offline import create_app  # noqa: PLC0415 - starlette, for those who use it
+
+        app = create_app()
+    policy = RetryPolicy(row_timeout=wanted.row_timeout)
+    return GatewayClient(wanted.base_url, wanted.token, policy=policy, request_timeout=wanted.request_timeout, app=app)
 
 
 def origin_for(settings: Settings) -> Origin:

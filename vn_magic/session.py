@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import weakref
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar, Unpack
+from typing import Any, Self, TypeVar, Unpack
 
 from vn_magic.credentials import FoundToken, Token, TokenStore
 from vn_magic.door import presentable
 from vn_magic.embedder import EmbeddingJob, Plan, plan_job
 from vn_magic.embeddings import Embeddings
-from vn_magic.gateway.client import Probe
+from vn_magic.exceptions import EmbeddingInterruptedError
+from vn_magic.gateway.probe import Probe
 from vn_magic.models import OFFLINE_MODEL
 from vn_magic.progress import ProgressEvent, ProgressListener, Totals
 from vn_magic.request import EmbedOptions, Request, Vectors, settle
@@ -67,7 +68,7 @@ class Session:
         self._settings = Settings.from_environment(self._environ)
         self._lock = threading.RLock()
         self._told: set[str] = set()
-        self._runtime, self._runtime_process = Runtime(self._environ), os.getpid()
+        self._runtime, self._runtime_process = self._new_runtime(), os.getpid()
         self.tokens = TokenStore(self._environ)
         self.totals = Totals()
         self.debug = False
@@ -105,15 +106,23 @@ class Session:
         self.tokens.log_in(token, source, origin_of(self.settings.base_url))
 
     def log_out(self) -> None:
-        """Forget the session's own token."""
+        """Forget the session's own token, and the connections that were made with it."""
         self.tokens.log_out()
+        self.runtime.forget_tokens()
 
     def find_token(self) -> FoundToken | None:
         """Return the token for the present base URL and where it is from, or None."""
         return self.tokens.find(origin_of(self.settings.base_url))
 
-    def probe(self, *, needs_token: bool = True) -> Probe:
+    def probe(self, candidate: Token | None = None, *, needs_token: bool = True) -> Probe:
         """Check base URL and token with a free request.
+
+        Parameters
+        ----------
+        candidate
+            A token to try instead of the session's, which is not kept.
+        needs_token
+            False asks without a token where there is none; the answer still tells whether somebody is there.
 
         Raises
         ------
@@ -122,25 +131,34 @@ class Session:
         GatewayError
             When the gateway cannot be reached or answers strangely.
         """
+        tokens = self.tokens
+        if candidate is not None:
+            tokens = TokenStore({})
+            tokens.log_in(candidate, "candidate", origin_of(self.settings.base_url))
 
         async def ask() -> Probe:
-            client = await self.runtime.client(self.settings, self.tokens, needs_token=needs_token)
-            return await client.probe()
+            return await (await self.runtime.client(self.settings, tokens, needs_token=needs_token)).probe()
 
-        with self.door():
-            return self.runtime.portal.run(ask())
+        return self.run(ask())
 
     @property
     def runtime(self) -> Runtime:
         """The open parts; new ones in a forked child, which has neither threads nor a right to the connections."""
         with self._lock:
             if self._runtime_process != os.getpid():
-                self._runtime, self._runtime_process = Runtime(self._environ), os.getpid()
+                self._runtime, self._runtime_process = self._new_runtime(), os.getpid()
             return self._runtime
 
     def close(self) -> None:
         """Close connections and threads. Settings and token stay; the next use opens again."""
+        self.tokens.unmask()
         self.runtime.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
 
     async def run_job(self, request: Request, report: ProgressListener = _unheard) -> Embeddings:
         """Embed the rows of a request. Runs on the loop of the session's portal and nowhere else.
@@ -156,7 +174,6 @@ class Session:
         texts, refused = checked_texts(request.source.values, options.on_error)
         settings, runtime = self.settings, self.runtime
         client = await runtime.client(settings, self.tokens)
-        runtime.pace.limit_to(options.requests_per_minute)
         job = EmbeddingJob(
             texts,
             refused,
@@ -168,7 +185,8 @@ class Session:
             totals=self.totals,
             report=report,
         )
-        embeddings = await job.run()
+        with client.pace.limited_to(options.requests_per_minute):
+            embeddings = await job.run()
         offline = [OFFLINE_NOTICE] if embeddings.provenance.source == OFFLINE_MODEL else []
         notices = self.untold([*client.notices, *runtime.cache.notices, *offline])
         return replace(embeddings, summary=replace(embeddings.summary, notices=notices))
@@ -179,7 +197,7 @@ class Session:
         cache = self.runtime.cache if request.options.use_cache else None
         return await plan_job(texts, request.recipe, origin_for(self.settings), cache), texts
 
-    def run(self, coroutine: Coroutine[Any, Any, T], *, on_tick: Callable[[], None] | None = None) -> T:
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the session's loop from this thread; Ctrl-C cancels it.
 
         Raises
@@ -187,8 +205,26 @@ class Session:
         VnMagicError, EmbeddingInterruptedError
             Short in a notebook, with nothing of the inside attached.
         """
-        with self.door():
-            return self.runtime.portal.run(coroutine, on_tick=on_tick)
+        return self.guard(lambda: self.runtime.portal.run(coroutine))
+
+    def run_request(
+        self, request: Request, report: ProgressListener = _unheard, on_tick: Callable[[], None] | None = None
+    ) -> Embeddings:
+        """Do `run_job` from another thread and wait for it; ``on_tick`` is called there, some ten times a second.
+
+        Raises
+        ------
+        EmbeddingInterruptedError
+            On Ctrl-C, saying what was kept.
+        VnMagicError
+            See `run_job`.
+        """
+        try:
+            return self.runtime.portal.run(self.run_job(request, report), on_tick=on_tick)
+        except KeyboardInterrupt:
+            kept = "Rows that had arrived are in the cache; run again for the rest."
+            nothing = "Nothing of it was kept, because the cache is off."
+            raise EmbeddingInterruptedError(f"Stopped. {kept if request.options.use_cache else nothing}") from None
 
     def prepare(self, texts: object, **options: Unpack[EmbedOptions]) -> Request:
         """Settle a call under the session's settings; see `vn_magic.request.settle`."""
@@ -196,27 +232,35 @@ class Session:
 
     def embed(self, texts: object, **options: Unpack[EmbedOptions]) -> Vectors:
         """Embed texts and wait for them; see `vn_magic.embed`."""
-        with self.door():
+
+        def embed() -> Vectors:
             request = self.prepare(texts, **options)
-            return request.shaped(self.runtime.portal.run(self.run_job(request)))
+            return request.shaped(self.run_request(request))
+
+        return self.guard(embed)
 
     async def aembed(self, texts: object, **options: Unpack[EmbedOptions]) -> Vectors:
         """Embed texts without blocking the caller's loop; see `vn_magic.embed`."""
-        with self.door():
+        try:
             request = self.prepare(texts, **options)
             return request.shaped(await self.runtime.portal.join(self.run_job(request)))
-
-    @contextmanager
-    def door(self) -> Iterator[None]:
-        """Let exceptions out in the form that users see; see `vn_magic.door.presentable`."""
-        caught: BaseException | None = None
-        try:
-            yield
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever it is, it is told short and clean
-            caught = error
-        if caught is not None:
-            # Raised outside the except block: a __context__ would bring the inside back.
-            raise presentable(caught, self.tokens.scrub, debug=self.debug)
+            told = presentable(error, self.tokens.scrub, debug=self.debug)
+        raise told  # outside the block: see `presentable`
+
+    def guard(self, work: Callable[[], T]) -> T:
+        """Do the work of a door; exceptions leave in the form that users see, see `vn_magic.door.presentable`."""
+        try:
+            return work()
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever it is, it is told short and clean
+            told = presentable(error, self.tokens.scrub, debug=self.debug)
+        raise told  # outside the block: see `presentable`
+
+    def _new_runtime(self) -> Runtime:
+        runtime = Runtime(self._environ)
+        # For sessions that are dropped, and at exit: an open connection would complain on stderr.
+        weakref.finalize(self, runtime.close)
+        return runtime
 
     def untold(self, notices: Iterable[str]) -> tuple[str, ...]:
         """Return the notices that this session has not shown yet; whoever asks shows them."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from ipaddress import ip_address
+from numbers import Integral, Real
 from types import MappingProxyType
 from typing import Any, Literal, Self, get_args
 from urllib.parse import urlsplit
@@ -28,7 +30,11 @@ DEFAULT_BASE_URL = "https://www.vectronode.com"
 BASE_URL_VARIABLES = ("VN_MAGIC_BASE_URL", "VECTORNODE_BASE_URL", "VECTOR_ENGINE_BASE_URL")
 OFFLINE_VARIABLE = "VN_MAGIC_OFFLINE"
 
-_API_PATHS = ("/v1beta/models", "/v1/models", "/v1beta", "/v1")
+# At the end only: a gateway may live below a path with a version of its own, /v1/account/gateway.
+_API_PATH = re.compile(r"/+v1(?:beta)?(?:/+models(?:/.*)?)?/*$")
+_COUNTS = ("dimension", "concurrency", "requests_per_minute")
+_SWITCHES = ("offline", "unit_length", "allow_plain_http")
+_SECONDS = ("request_timeout", "row_timeout")
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
 
 
@@ -113,6 +119,8 @@ class Settings:
         if name == "base_url":
             value = normalized_base_url(value)
         _check(name, value)
+        if name in _COUNTS and value is not None:
+            value = int(value)  # numpy's integers are no JSON
         sources = MappingProxyType({**self.sources, name: source})
         return replace(self, **{name: value}, sources=sources)
 
@@ -125,13 +133,20 @@ def _check(name: str, value: Any) -> None:  # noqa: ANN401 - it is what this fun
     choices = {"task_type": get_args(TaskType), "on_error": get_args(OnError)}.get(name)
     if choices and value not in choices:
         raise SettingsError(f"{name} is {value!r}, expected one of {', '.join(choices)}.")
-    positive = ("dimension", "concurrency", "requests_per_minute", "request_timeout", "row_timeout")
-    if name in positive and value is not None and not value > 0:
-        raise SettingsError(f"{name} is {value!r}, expected a number above zero.")
+    if name in _COUNTS and not (name == "requests_per_minute" and value is None) and not _is_positive(value, Integral):
+        raise SettingsError(f"{name} is {value!r}, expected a whole number above zero.")
+    if name in _SECONDS and not _is_positive(value, Real):
+        raise SettingsError(f"{name} is {value!r}, expected a number of seconds above zero.")
     if name == "concurrency" and value > 256:
         raise SettingsError(f"concurrency is {value!r}, expected at most 256.")
-    if name == "model" and not str(value).strip():
-        raise SettingsError("model is empty, expected a name such as gemini-embedding-001.")
+    if name in _SWITCHES and not isinstance(value, bool):
+        raise SettingsError(f"{name} is {value!r}, expected True or False.")
+    if name == "model" and not (isinstance(value, str) and value.strip()):
+        raise SettingsError(f"model is {value!r}, expected a name such as gemini-embedding-001.")
+
+
+def _is_positive(value: Any, kind: type[Any]) -> bool:  # noqa: ANN401 - it is what this function finds out
+    return isinstance(value, kind) and not isinstance(value, bool) and value > 0
 
 
 def normalized_base_url(text: str) -> str:
@@ -148,7 +163,10 @@ def normalized_base_url(text: str) -> str:
     url = text.strip()
     try:
         parts = urlsplit(url)
-        port = parts.port
+        port, name = parts.port, parts.hostname or ""
+        name.encode("idna")  # fails where a part between two dots is empty or endless
+        if name.replace(".", "").isdecimal():
+            ip_address(name)
     except ValueError as error:
         raise SettingsError(f"The base URL is not an address: {error}.\nNext: use e.g. {DEFAULT_BASE_URL}.") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -160,12 +178,7 @@ def normalized_base_url(text: str) -> str:
             "The base URL carries a user name, a query or a fragment; a secret has no place there.\n"
             "Next: give the bare address, and the token by `%vn login`."
         )
-    path = parts.path
-    for ending in _API_PATHS:
-        head, found, _ = path.partition(ending)
-        if found and (path[len(head) + len(ending) :][:1] in ("", "/")):
-            path = head
-            break
+    path = _API_PATH.sub("", parts.path)
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     default_port = {"http": 80, "https": 443}[parts.scheme]
     location = host if port in (None, default_port) else f"{host}:{port}"
@@ -186,7 +199,7 @@ def host_of(base_url: str) -> str:
 def check_transport_is_private(settings: Settings) -> None:
     """Refuse to send a token over plain http to another machine, unless a setting allows it."""
     parts = urlsplit(settings.base_url)
-    if parts.scheme == "https" or settings.allow_plain_http or _is_loopback(parts.hostname or ""):
+    if parts.scheme == "https" or settings.allow_plain_http or is_loopback(parts.hostname or ""):
         return
     raise SettingsError(
         f"{settings.base_url} is plain http: everyone on the way could read the token.\n"
@@ -194,7 +207,8 @@ def check_transport_is_private(settings: Settings) -> None:
     )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine."""
     if host == "localhost":
         return True
     try:

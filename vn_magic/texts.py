@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from numbers import Real
 
 from vn_magic.exceptions import InputError
 from vn_magic.settings import OnError
@@ -18,8 +19,7 @@ _DENSE = re.compile(
 def problem_of(value: object) -> str | None:
     """Return why a value cannot be embedded, or None when it can."""
     if not isinstance(value, str):
-        # None, NaN, NaT and pandas.NA: the last three are not equal to themselves, or will not say.
-        missing = value is None or type(value).__name__ in ("NAType", "NaTType") or value != value  # noqa: PLR0124
+        missing = value is None or type(value).__name__ in ("NAType", "NaTType") or _is_nan(value)
         return "missing" if missing else f"not text but {type(value).__name__}"
     if not value or value.isspace():
         return "blank"
@@ -28,6 +28,10 @@ def problem_of(value: object) -> str | None:
     except UnicodeEncodeError as error:
         return f"a broken character (half of a surrogate pair) at position {error.start}"
     return None
+
+
+def _is_nan(value: object) -> bool:
+    return isinstance(value, Real) and value != value  # noqa: PLR0124 - math.isnan refuses large integers
 
 
 def checked_texts(values: Sequence[object], on_error: OnError) -> tuple[list[str | None], dict[int, str]]:
@@ -53,7 +57,8 @@ def checked_texts(values: Sequence[object], on_error: OnError) -> tuple[list[str
             texts.append(value)
             continue
         problem = problem_of(value)
-        texts.append(None if problem else str(value))
+        # Of a subclass of str the text itself: str() of an enum's member would be the member's name.
+        texts.append(None if problem else str.__str__(value))
         if problem:
             refused[row] = problem
     if refused and on_error == "stop":

@@ -70,3 +70,29 @@ def test_config_shows_where_a_value_came_from(fresh_kernel: Kernel) -> None:
     assert lines["offline"] == ["offline", "True", "%vn", "offline"]
     assert lines["model"] == ["model", "gemini-embedding-001", "default"]
     assert "Current: True" in fresh_kernel.run("%config VnMagic").stdout.split("VnMagic.offline=<Bool>")[1][:200]
+
+
+def test_a_second_login_that_is_refused_leaves_the_first_token(gateway: Served, token: str) -> None:
+    with kernel(environ={**os.environ, "VN_MAGIC_BASE_URL": gateway.url}) as fresh:
+        fresh.run("%load_ext vn_magic")
+        assert "accepted" in fresh.run("%vn login", stdin=token).card
+        refused = fresh.run("%vn login", stdin="sk-a-mistyped-token-9")
+        assert refused.error[0].startswith("TokenRefusedError: sk-…en-9 for 127.0.0.1")
+        assert "x   1 × 768" in fresh.run("%%embed x\nhello\n").card
+        fresh.run("%vn logout")
+        assert fresh.run("%%embed x\nanother\n").error[0].startswith("TokenError: There is no token")
+
+
+def test_a_bad_value_in_the_configuration_loads_nothing_and_says_so(tmp_path: Path) -> None:
+    profile = tmp_path / "ipython" / "profile_default"
+    profile.mkdir(parents=True)
+    (profile / "ipython_config.py").write_text("c = get_config()\nc.VnMagic.dimension = -5\n")
+    with kernel(environ=dict(os.environ)) as fresh:
+        reply = fresh.run("%load_ext vn_magic")
+        assert "dimension is -5" in "\n".join(reply.error) + reply.stderr + reply.stdout
+        assert fresh.run("%%embed x\nhello\n").stderr.startswith("UsageError: Cell magic `%%embed` not found")
+
+
+def test_python_finds_the_shells_session_after_unloading_too(fresh_kernel: Kernel) -> None:
+    fresh_kernel.run("%vn offline\n%config VnMagic.dimension = 256\n%unload_ext vn_magic")
+    assert _printed(fresh_kernel, "__import__('vn_magic').embed(['a'], result='numpy').shape") == "(1, 256)"

@@ -91,3 +91,17 @@ def test_progress_is_one_display_that_ends_as_the_card(gateway: Served, token: s
         assert len(reply.displays) == 1
         assert f"df   {ROWS:,} × 128" in reply.card
         assert reply.stdout == reply.stderr == ""
+
+
+def test_stop_reaches_a_cell_that_awaits_and_nothing_more_is_sent(gateway: Served, token: str) -> None:
+    with kernel(environ=_environ(gateway, token)) as client:
+        client.run("%load_ext vn_magic\nimport vn_magic")
+        running = client.start(f"await vn_magic.aembed([f'text {{i}}' for i in range({ROWS})], dimension=128)")
+        _until(lambda: len(gateway.received) >= 100)
+        client.manager.interrupt_kernel()
+        assert client.finish(running).status == "error"
+        at_the_prompt = len(gateway.received)
+        client.run("vn_magic.current_session().runtime.cache.info()")
+        # The job is cancelled through its loop; what is on its way when that happens may still arrive.
+        assert len(gateway.received) - at_the_prompt <= 8
+        assert len(gateway.received) < ROWS

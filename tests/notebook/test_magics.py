@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from support.gateways import served
@@ -222,3 +225,54 @@ def test_the_same_notebook_against_a_gateway_that_drops_the_dimension(token: str
             assert "0 new, 3 from cache" in again.card
             assert "ignored" not in again.card
             assert len(server.received) == 3
+
+
+@pytest.mark.parametrize(
+    ("line", "shape"),
+    [
+        ("x = %embed -q --as numpy -d256 words", "(2, 256)"),
+        ("x = %embed --dim=256 -q --as=numpy words", "(2, 256)"),
+        ("x = %embed words --dim 256 --as numpy -q", "(2, 256)"),
+        ("x = %embed -q --as numpy words;", "(2, 768)"),
+        ("x = %embed -q --as numpy [f'{word}!' for word in words]", "(2, 768)"),
+        ("x = %embed -q --as numpy (lambda n: words[-n:])(1)", "(1, 768)"),
+        ("x = %embed numbered -c 0 --as numpy -q", "(2, 768)"),
+    ],
+)
+def test_options_stand_before_or_behind_the_expression(shared_kernel: Kernel, line: str, shape: str) -> None:
+    shared_kernel.run("import pandas as pd\nwords = ['a', 'b']\nnumbered = pd.DataFrame([['a'], ['b']])")
+    assert shared_kernel.run(line).status == "ok"
+    assert _value(shared_kernel, "x.shape") == shape
+
+
+@pytest.mark.parametrize(
+    ("cell", "told"),
+    [
+        ("%embed --split lines ['a']", "--split is for %%embed only"),
+        ("%embed --vars ['a']", "--vars is for %%embed only"),
+        ("%embed df -c text extra", "'extra' is left over after 'df'"),
+        ("%%embed a --sep ;\nx", "--sep goes with --split csv"),
+    ],
+)
+def test_an_option_that_does_not_apply_is_refused_by_name(shared_kernel: Kernel, cell: str, told: str) -> None:
+    assert told in shared_kernel.run(cell).error[0]
+
+
+def test_a_variable_with_line_breaks_stays_in_its_row(shared_kernel: Kernel) -> None:
+    shared_kernel.run("two = 'one\\ntwo, three'")
+    shared_kernel.run("%%embed -q filled --vars\nA {{two}} B\n")
+    assert _value(shared_kernel, "list(filled.text)") == "['A one\\ntwo, three B']"
+
+
+def test_the_result_is_bound_even_where_the_terminal_cannot_show_the_card(tmp_path: Path) -> None:
+    script = tmp_path / "cell.ipy"
+    script.write_text("%load_ext vn_magic\n%vn offline\nx = %embed --as numpy ['a text']\nprint(x.shape)\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "IPython", "--colors=NoColor", str(script)],
+        env={**os.environ, "PYTHONIOENCODING": "cp1252"},
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert b"(1, 768)" in done.stdout
+    assert b"Error" not in done.stdout + done.stderr

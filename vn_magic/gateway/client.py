@@ -6,11 +6,8 @@ import asyncio
 import logging
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
-from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol, Self
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -25,15 +22,18 @@ from vn_magic.exceptions import (
     DeadlineError,
     DimensionError,
     GatewayError,
+    LongWaitError,
+    RateLimitedError,
     SettingsError,
     TransientError,
     UnreadableAnswerError,
     UpstreamError,
     WrongAddressError,
 )
-from vn_magic.gateway.envelopes import Envelope, error_from
+from vn_magic.gateway.envelopes import Envelope, error_from, quote
 from vn_magic.gateway.pace import Pace
-from vn_magic.gateway.retry import RetryPolicy, error_of
+from vn_magic.gateway.probe import Probe, Verdict
+from vn_magic.gateway.retry import RetryPolicy, error_of, unix_time
 from vn_magic.gateway.wire import (
     OFFLINE_LABEL_HEADER,
     Answer,
@@ -43,7 +43,7 @@ from vn_magic.gateway.wire import (
     parse_embedding,
 )
 from vn_magic.models import facts_of
-from vn_magic.settings import Recipe, host_of, origin_of
+from vn_magic.settings import Recipe, host_of, is_loopback, origin_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -55,25 +55,6 @@ logger = logging.getLogger("vn_magic")
 LARGEST_BODY = 2 * 1024 * 1024
 # More than the workers of a job, so that a panel job and a cell can run side by side.
 CONNECTIONS = 256
-
-
-class Verdict(Enum):
-    """What a free request told about a token."""
-
-    ACCEPTED = "accepted"
-    REFUSED = "refused"
-    UNKNOWN = "cannot be checked here"
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """What a free request told.
-
-    ``clock_offset`` is this computer's clock less the gateway's, in seconds; None where it sends no date.
-    """
-
-    verdict: Verdict
-    clock_offset: float | None
 
 
 class AttemptObserver(Protocol):
@@ -114,8 +95,6 @@ class GatewayClient:
         As normalised by `settings.normalized_base_url`.
     token
         Sent as a Bearer header to the base URL's origin alone; None sends none, which is enough for a probe.
-    pace
-        The gate shared by all workers of the session.
     policy
         How often a row is tried.
     request_timeout
@@ -126,6 +105,8 @@ class GatewayClient:
 
     Attributes
     ----------
+    pace
+        The gate that all requests of this client share.
     notices
         Sentences that the user should see once.
     """
@@ -135,7 +116,6 @@ class GatewayClient:
         base_url: str,
         token: Token | None,
         *,
-        pace: Pace,
         policy: RetryPolicy,
         request_timeout: float,
         app: ASGIApp | None = None,
@@ -143,7 +123,7 @@ class GatewayClient:
         self.base_url = base_url
         self.notices: list[str] = []
         self._token = token
-        self._pace = pace
+        self.pace = Pace()
         self._policy = policy
         self._request_timeout = request_timeout
         self._spelling = DimensionSpelling.DOCUMENTED
@@ -186,14 +166,19 @@ class GatewayClient:
             StopJobError, RowError, or the last TransientError when attempts or time are used up.
         """
 
+        async def before(state: RetryCallState) -> None:
+            arrived = time.monotonic()
+            await self.pace.admit()
+            state.start_time += time.monotonic() - arrived
+
         def before_sleep(state: RetryCallState) -> None:
             error, wait = error_of(state), state.upcoming_sleep
             if error.status == 429:
-                self._pace.cool_down(wait)  # the limit is the account's: all workers wait together
+                self.pace.cool_down(wait)  # the limit is the account's: all workers wait together
             logger.debug("attempt %d: %s, next in %.2f s", state.attempt_number, type(error).__name__, wait)
             observer.on_wait(wait, error)
 
-        answer: Answer = await self._policy.retrying(before_sleep)(self._attempt, text, recipe, observer)
+        answer: Answer = await self._policy.retrying(before, before_sleep)(self._attempt, text, recipe, observer)
         return answer
 
     async def probe(self) -> Probe:
@@ -212,13 +197,12 @@ class GatewayClient:
     async def _attempt(self, text: str, recipe: Recipe, observer: AttemptObserver) -> Answer:
         spelling = self._spelling
         content = embed_body(text, recipe, spelling)
-        await self._pace.admit()
         observer.on_send()
         response, body = await self._exchange("POST", embed_path(recipe.model), content)
         if response.status_code != 200:
             raise self._error(response, body)
         if not _is_json(response):
-            kind = response.headers.get("content-type", "nothing")
+            kind = quote(self._scrubbed(response.headers.get("content-type", "nothing")))
             raise WrongAddressError.because(f"HTTP 200, but {kind} instead of JSON", status=200)
         if Envelope.read(body) is not None:
             raise self._error(response, body)
@@ -230,26 +214,50 @@ class GatewayClient:
     async def _exchange(self, method: str, path: str, content: bytes | None = None) -> tuple[httpx.Response, bytes]:
         """Send, and read the whole answer under a cap and a deadline. Foreign errors are translated here."""
         headers = {"Content-Type": "application/json"} if content is not None else None
-        with _translated(host_of(self.base_url), self._request_timeout):
+        with _translated(host_of(self.base_url), self._request_timeout, self._scrubbed):
             async with (
                 asyncio.timeout(self._request_timeout),
                 self._http.stream(method, path, content=content, headers=headers) as response,
             ):
-                return response, await _read_bounded(response)
+                try:
+                    return response, await _read_bounded(response)
+                except UnreadableAnswerError:
+                    if response.status_code == 200:
+                        raise
+                    return response, b""  # the status of a failure says enough: a 401 is never tried again
 
     def _error(self, response: httpx.Response, body: bytes) -> GatewayError:
-        # A gateway may quote the token that it refuses; the quote must not reach a message.
-        text = body.decode("utf-8", "replace")
-        quoted = (self._token.scrub(text) if self._token else text).encode()
-        return error_from(response.status_code, response.headers, quoted, now=time.time())
+        headers = {name: self._scrubbed(value) for name, value in response.headers.items()}
+        text = self._scrubbed(body.decode("utf-8", "replace"))
+        error = error_from(response.status_code, headers, text.encode(), now=time.time())
+        wait = error.retry_after or 0.0
+        if isinstance(error, RateLimitedError) and wait >= self._policy.row_timeout:
+            told = LongWaitError.because(f"{wait:,.0f} s", status=error.status)
+            told.code, told.request_id, told.retry_after = error.code, error.request_id, wait
+            return told
+        return error
+
+    def _scrubbed(self, text: str) -> str:
+        # A gateway may quote the token that it refuses, and a broken one whatever it was sent.
+        return self._token.scrub(text) if self._token else text
 
     def _check_dimension(self, length: int, recipe: Recipe, spelling: DimensionSpelling) -> None:
         if length == recipe.dimension:
             return
-        if length < recipe.dimension or not facts_of(recipe.model).prefixes_are_vectors:
-            raise DimensionError.because(f"asked {recipe.dimension}, got {length} from {recipe.model}", status=200)
-        if spelling is self._spelling is DimensionSpelling.DOCUMENTED:
+        first = spelling is self._spelling is DimensionSpelling.DOCUMENTED
+        if length > recipe.dimension and first:
             self._spelling = DimensionSpelling.CAMEL_CASE
+        told = f"asked {recipe.dimension}, got {length} from {recipe.model}"
+        if length < recipe.dimension or not facts_of(recipe.model).prefixes_are_vectors:
+            raise DimensionError.because(told, status=200)
+        if not recipe.unit_length:
+            # Whether the gateway would have normalised the shorter vector is not known: no prefix is "as received".
+            raise DimensionError(
+                f"{DimensionError.meaning} ({told}), and --raw cannot cut it.\n"
+                "Next: run it again (the dimension's other spelling is used from now on), or leave out --raw.",
+                status=200,
+            )
+        if first:
             self.notices.append(
                 f"The gateway ignored output_dimensionality and sent {length} values: their first "
                 f"{recipe.dimension} are the vector. From now on outputDimensionality is used; nothing is sent twice."
@@ -270,8 +278,10 @@ def _network_transport(base_url: str) -> AiohttpTransport:
 def _proxy_for(base_url: str) -> httpx.Proxy | None:
     parts = urlsplit(base_url)
     proxies = getproxies()
+    host = parts.hostname or ""
     address = proxies.get(parts.scheme) or proxies.get("all")
-    if not address or proxy_bypass(parts.hostname or ""):
+    # Plain http is allowed to this machine because it stays here; through a proxy the token would travel in the clear.
+    if not address or is_loopback(host) or proxy_bypass(host):
         return None
     address = address if "://" in address else f"http://{address}"
     if not address.startswith("http"):
@@ -283,10 +293,8 @@ def _proxy_for(base_url: str) -> httpx.Proxy | None:
 
 
 def _clock_offset(date: str | None) -> float | None:
-    try:
-        return time.time() - parsedate_to_datetime(date or "").timestamp()
-    except (ValueError, OverflowError):
-        return None
+    told = unix_time(date or "")
+    return None if told is None else time.time() - told
 
 
 async def _read_bounded(response: httpx.Response) -> bytes:
@@ -308,20 +316,21 @@ def _is_json(response: httpx.Response) -> bool:
 
 
 @contextmanager
-def _translated(host: str, timeout: float) -> Iterator[None]:
+def _translated(host: str, timeout: float, scrub: Callable[[str], str]) -> Iterator[None]:
     """Turn what httpx, aiohttp and asyncio raise into this package's errors."""
     try:
         yield
     except TimeoutError:
         raise DeadlineError.because(f"{host}, {timeout:g} s") from None
-    except (httpx.HTTPError, httpx.StreamError, aiohttp.ClientError, OSError) as error:
-        raise _network_error(error, host) from None
+    except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, aiohttp.ClientError, OSError, UnicodeError) as error:
+        raise _network_error(error, host, scrub) from None
 
 
-def _network_error(error: BaseException, host: str) -> GatewayError:
+def _network_error(error: BaseException, host: str, scrub: Callable[[str], str]) -> GatewayError:
     """Return our error for a foreign one.
 
-    httpx-aiohttp's names mislead in places: a reset by the peer arrives as ConnectTimeout.
+    httpx-aiohttp's names mislead in places: a refused connection and a reset by the peer are ConnectTimeout both,
+    so the causes are looked at. aiohttp quotes what it could not parse.
     """
     causes = _causes(error)
     for cause in causes:
@@ -332,7 +341,9 @@ def _network_error(error: BaseException, host: str) -> GatewayError:
                 "Next: check the base URL, this computer's clock, and any proxy that opens TLS."
             )
     reason = next((text for cause in reversed(causes) if (text := str(cause).strip())), type(error).__name__)
-    if isinstance(error, httpx.ConnectError | httpx.ProxyError | httpx.UnsupportedProtocol):
+    reason = quote(scrub(reason))
+    unreachable = httpx.ConnectError | httpx.ProxyError | httpx.UnsupportedProtocol | aiohttp.ClientConnectorError
+    if any(isinstance(cause, unreachable) for cause in causes):
         return ConnectionFailedError.because(f"{host}: {reason}")
     return UpstreamError(f"The connection broke off before the answer came. ({host}: {reason})\n{UpstreamError.cure}")
 

@@ -37,6 +37,7 @@ FINAL_SERVER_ERRORS: dict[str, type[GatewayError]] = {
     "invalid_request": RejectedTextError,
 }
 _REQUEST_ID_IN_TEXT = re.compile(r"\s*[\(\uff08]request id: ?([^)\uff09]*)[\)\uff09]", re.IGNORECASE)
+_FAILED_STATUS = re.compile(r"[45][0-9][0-9]")
 _LONGEST_QUOTE = 160
 
 
@@ -54,7 +55,7 @@ class Envelope:
         """Return the envelope in a body, or None where there is none (empty, HTML, other JSON)."""
         try:
             error = msgspec.json.decode(body)["error"]
-        except (msgspec.DecodeError, UnicodeDecodeError, TypeError, KeyError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError, KeyError):
             return None
         if isinstance(error, str):
             return cls(message=error)
@@ -81,13 +82,9 @@ class Envelope:
     @property
     def is_daily_limit(self) -> bool:
         """Whether a quota that is counted per day is used up; Google sends a retryDelay even then."""
-        quotas = (
-            violation.get("quotaId")
-            for detail in self.details
-            for violation in (detail.get("violations") or [])
-            if isinstance(violation, dict)
-        )
-        return any("PerDay" in str(quota) for quota in quotas)
+        lists = (detail.get("violations") for detail in self.details)
+        violations = (violation for each in lists if isinstance(each, list) for violation in each)
+        return any("PerDay" in str(each.get("quotaId")) for each in violations if isinstance(each, dict))
 
 
 def error_from(status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> GatewayError:
@@ -122,8 +119,8 @@ def _kind_of(status: int, envelope: Envelope | None) -> type[GatewayError]:  # n
     names = envelope.names if envelope else set()
     if 200 <= status < 300:
         # An envelope inside a 200 carries its real status as a number, if it carries one.
-        inner = int(envelope.code) if envelope and envelope.code.isdigit() else 0
-        return _kind_of(inner, envelope) if inner >= 400 else BadAnswerError
+        failed = envelope is not None and _FAILED_STATUS.fullmatch(envelope.code)
+        return _kind_of(int(failed[0]), envelope) if failed else BadAnswerError
     if names & BALANCE_CODES:
         return BalanceError
     if envelope and envelope.is_daily_limit:
@@ -135,8 +132,9 @@ def _kind_of(status: int, envelope: Envelope | None) -> type[GatewayError]:  # n
     if status >= 500:
         return UpstreamError
     if status == 404:
-        # Google's 404 is about the model; new-api's is about a path ("Invalid URL"), as is any other server's.
-        return ModelUnavailableError if "NOT_FOUND" in names else WrongAddressError
+        # Google's 404 is about the model, handed on as it is or as new-api's "upstream_error"; new-api's own is
+        # about a path ("Invalid URL"), as is any other server's.
+        return ModelUnavailableError if names & {"NOT_FOUND", "upstream_error"} else WrongAddressError
     if envelope and envelope.reason == "API_KEY_INVALID":
         return TokenRefusedError
     by_status: dict[int, type[GatewayError]] = {
@@ -153,8 +151,7 @@ def _kind_of(status: int, envelope: Envelope | None) -> type[GatewayError]:  # n
 def _message(
     kind: type[GatewayError], status: int, envelope: Envelope, request_id: str | None, headers: Mapping[str, str]
 ) -> str:
-    said = " ".join(_REQUEST_ID_IN_TEXT.sub("", envelope.message).split())
-    said = said if len(said) <= _LONGEST_QUOTE else said[: _LONGEST_QUOTE - 1] + "…"
+    said = quote(_REQUEST_ID_IN_TEXT.sub("", envelope.message))
     details = [f"HTTP {status}"]
     if 300 <= status < 400 and headers.get("location"):
         details.append("it redirects, and a token is never sent on to another address")
@@ -163,6 +160,12 @@ def _message(
     if request_id:
         details.append(f"request id {request_id}")
     return "\n".join(line for line in (kind.meaning, f"({'; '.join(details)})", kind.cure) if line)
+
+
+def quote(text: str) -> str:
+    """Return foreign words as a message can hold them: on one line, and not long."""
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST_QUOTE else text[: _LONGEST_QUOTE - 1] + "…"
 
 
 def _request_id_in(message: str) -> str | None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from pyrate_limiter import InMemoryBucket, Rate, RateItem
 
+_NO_LIMIT = 10**9
+
 
 class Pace:
-    """The gate that every request passes just before it starts.
+    """The gate that every request to one gateway passes just before it starts.
 
     Parameters
     ----------
@@ -20,20 +24,27 @@ class Pace:
     def __init__(self, *, window: float = 60.0) -> None:
         self._window_ms = round(window * 1000)
         self._open_at = 0.0
-        self._limit: int | None = None
-        self._starts: InMemoryBucket | None = None
+        self._limits: list[int] = []
+        # The bucket alone, without pyrate-limiter's Limiter: that one starts a thread of its own. It counts every
+        # start, limited or not, so that a limit holds from the moment it is set.
+        self._starts = InMemoryBucket([Rate(_NO_LIMIT, self._window_ms)])
 
-    def limit_to(self, requests_per_minute: int | None) -> None:
-        """Never start more than this many requests in any window; None for no limit. Past starts count on."""
-        if requests_per_minute == self._limit:
+    @contextmanager
+    def limited_to(self, requests_per_minute: int | None) -> Iterator[None]:
+        """Never start more than this many requests in any window; None for no limit. Of several the lowest holds."""
+        if requests_per_minute is None:
+            yield
             return
-        known = self._starts.items if self._starts else []
-        self._limit = requests_per_minute
-        self._starts = None
-        if requests_per_minute is not None:
-            # The bucket alone, without pyrate-limiter's Limiter: that one starts a thread of its own.
-            self._starts = InMemoryBucket([Rate(requests_per_minute, self._window_ms)])
-            self._starts.items.extend(known)
+        self._limits.append(requests_per_minute)
+        self._set_rate()
+        try:
+            yield
+        finally:
+            self._limits.remove(requests_per_minute)
+            self._set_rate()
+
+    def _set_rate(self) -> None:
+        self._starts.rates = [Rate(min(self._limits, default=_NO_LIMIT), self._window_ms)]
 
     def cool_down(self, seconds: float) -> None:
         """Let nobody start for this long; a longer cool-down that is under way stays."""
@@ -49,14 +60,13 @@ class Pace:
         while True:
             while (remaining := self.remaining) > 0:  # noqa: ASYNC110 - another worker's 429 may prolong it
                 await asyncio.sleep(remaining)
-            if self._starts is None:
-                return
-            wait = self._try_start(self._starts)
+            wait = self._try_start()
             if wait is None:
                 return
             await asyncio.sleep(wait)
 
-    def _try_start(self, starts: InMemoryBucket) -> float | None:
+    def _try_start(self) -> float | None:
+        starts = self._starts
         item = RateItem("start", time.monotonic_ns() // 1_000_000)
         starts.leak(item.timestamp)
         if starts.put(item):

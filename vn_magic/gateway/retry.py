@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -15,6 +16,7 @@ from tenacity import (
     stop_after_attempt,
     stop_any,
     stop_before_delay,
+    wait_random,
     wait_random_exponential,
 )
 
@@ -36,7 +38,8 @@ class RetryPolicy:
     connection_attempts
         The most where nothing answers at all: a wrong address should not take half a minute to say so.
     row_timeout
-        Seconds from a row's first attempt after which no further one starts.
+        Seconds of attempts and waits after which no further attempt starts; time spent at the gate, before a request
+        may start, is not counted.
     first_backoff, longest_backoff
         Seconds; full jitter draws from zero to the exponential bound between them (AWS Architecture Blog,
         "Exponential Backoff And Jitter", 2015).
@@ -48,9 +51,12 @@ class RetryPolicy:
     first_backoff: float = 0.5
     longest_backoff: float = 30.0
 
-    def retrying(self, before_sleep: Callable[[RetryCallState], None]) -> AsyncRetrying:
+    def retrying(
+        self, before: Callable[[RetryCallState], Awaitable[None]], before_sleep: Callable[[RetryCallState], None]
+    ) -> AsyncRetrying:
         """Return the loop around one row. tenacity's loops carry state, so every row needs its own."""
         return AsyncRetrying(
+            before=before,
             retry=retry_if_exception_type(TransientError),
             wait=self.wait,
             stop=self.stop,
@@ -60,12 +66,11 @@ class RetryPolicy:
 
     def wait(self, state: RetryCallState) -> float:
         """Return the seconds before the next attempt: as the service named them, else full jitter."""
-        jitter = wait_random_exponential(multiplier=self.first_backoff, max=self.longest_backoff)(state)
         named = error_of(state).retry_after
         if not named:
-            return jitter
+            return wait_random_exponential(multiplier=self.first_backoff, max=self.longest_backoff)(state)
         # The named wait is a floor. A spread of a tenth keeps a class of thirty from returning as one.
-        return named + min(jitter, 0.1 * named)
+        return named + wait_random(0, 0.1 * named)(state)
 
     def stop(self, state: RetryCallState) -> bool:
         """Whether to give up: the attempts are used up, or the wait would end past the row's deadline."""
@@ -107,8 +112,15 @@ def wait_named_by_server(
 def _from_retry_after(header: str, now: float) -> float | None:
     if _SECONDS.match(header):
         return max(0.0, float(header))
+    date = unix_time(header)
+    return None if date is None else max(0.0, date - now)
+
+
+def unix_time(http_date: str) -> float | None:
+    """Return the Unix time of an HTTP date, None where it is none. RFC 9110, 5.6.7: all of its forms are in UTC."""
     try:
-        return max(0.0, parsedate_to_datetime(header).timestamp() - now)
+        date = parsedate_to_datetime(http_date)
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError, TypeError):
         return None
 

@@ -9,6 +9,7 @@ The contract is the vendor's page "Embeddings" (VectorNode AI API Gateway, 2026-
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -57,16 +58,15 @@ class _Embedding(msgspec.Struct):
     values: list[float]
 
 
-class _Usage(msgspec.Struct, rename="camel"):
-    prompt_token_count: int | None = None
-
-
 class _Success(msgspec.Struct, rename="camel"):
     embedding: _Embedding
-    usage_metadata: _Usage | None = None
+    # Not typed: an odd count must not cost a vector that is paid for.
+    usage_metadata: Any = None
 
 
 _decode_success = msgspec.json.Decoder(_Success, strict=True).decode
+# Not JSON, but what Python and JavaScript servers write for such numbers. A success has no other words in it.
+_NOT_FINITE = re.compile(rb"\b(?:NaN|Infinity)\b")
 
 
 def embed_path(model: str) -> str:
@@ -114,17 +114,20 @@ def parse_embedding(body: bytes) -> tuple[NDArray[np.float32], int | None]:
     """
     try:
         success = _decode_success(body)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, RecursionError) as error:
         raise BadAnswerError.because(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        if _NOT_FINITE.search(body):
+            raise BadAnswerError.because("a value is not a finite number") from None
         raise UnreadableAnswerError.because(str(error)) from None
-    with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite and is refused below
+    with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite and is refused; squares may overflow
         vector = np.array(success.embedding.values, dtype=np.float32)
-    problem = problem_of(vector)
+        problem = problem_of(vector)
     if problem:
         raise BadAnswerError.because(problem)
     usage = success.usage_metadata
-    return vector, usage.prompt_token_count if usage else None
+    count = usage.get("promptTokenCount") if isinstance(usage, dict) else None
+    return vector, count if type(count) is int else None
 
 
 def problem_of(vector: NDArray[np.float32]) -> str | None:

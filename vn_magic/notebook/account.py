@@ -11,7 +11,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from vn_magic.credentials import TOKEN_FILE_VARIABLE, TOKEN_VARIABLES, Token
 from vn_magic.exceptions import GatewayError, TokenError, TokenRefusedError
-from vn_magic.gateway.client import Verdict
+from vn_magic.gateway.probe import Verdict
 from vn_magic.notebook.card import show_lines, size_text
 from vn_magic.session import OFFLINE_NOTICE, Session
 from vn_magic.settings import Settings, check_transport_is_private, host_of
@@ -25,24 +25,25 @@ def login(_words: Sequence[str], session: Session, shell: InteractiveShell) -> N
     TokenError
         When there is nobody to ask, or what was given is no token.
     TokenRefusedError
-        When the gateway refuses it; it is forgotten again.
+        When the gateway refuses it; an earlier one stays.
     """
     check_transport_is_private(session.settings)
     host = host_of(session.settings.base_url)
     token = Token(_asked(f"Token for {host} (hidden): ", shell))
-    session.log_in(token, "%vn login")
     who = f"{token.masked} for {host}"
     if session.settings.offline:
+        session.log_in(token, "%vn login")
         show_lines([f"{who}: kept, not checked: the session is offline. `%vn offline off` uses it."])
         return
     try:
-        verdict = session.probe().verdict
+        verdict = session.probe(token).verdict
     except GatewayError as error:
+        session.log_in(token, "%vn login")
         show_lines([f"{who}: kept, but it could not be checked.", *str(error).splitlines()])
         return
     if verdict is Verdict.REFUSED:
-        session.log_out()
-        raise TokenRefusedError(f"{who}: {TokenRefusedError.meaning} It is forgotten.\n{TokenRefusedError.cure}")
+        raise TokenRefusedError(f"{who}: {TokenRefusedError.meaning} It is not kept.\n{TokenRefusedError.cure}")
+    session.log_in(token, "%vn login")
     checked = "accepted" if verdict is Verdict.ACCEPTED else "cannot be checked here; the first text will tell"
     show_lines([f"{who}: {checked}."])
 

@@ -36,11 +36,17 @@ class Card:
         What the result will be called.
     in_kernel
         Whether displays can be updated in place; else a terminal's line is rewritten.
+    quiet
+        Whether to show nothing at all.
+    kept
+        Whether rows that arrive are kept in the cache, which is worth saying when a job fails.
     """
 
-    def __init__(self, name: str, *, in_kernel: bool) -> None:
+    def __init__(self, name: str, *, in_kernel: bool, quiet: bool, kept: bool) -> None:
         self._name = name
         self._in_kernel = in_kernel
+        self._quiet = quiet
+        self._kept = kept
         self._display_id = uuid4().hex
         self._shown = False
         self._updated = 0.0
@@ -54,7 +60,7 @@ class Card:
     def draw(self) -> None:
         """Draw the latest progress, a few times a second at most."""
         now = time.monotonic()
-        if self._latest is None or now - self._updated < _SECONDS_BETWEEN_UPDATES:
+        if self._quiet or self._latest is None or now - self._updated < _SECONDS_BETWEEN_UPDATES:
             return
         self._updated = now
         line = progress_line(self._name, self._latest)
@@ -65,24 +71,27 @@ class Card:
 
     def finish(self, embeddings: Embeddings) -> None:
         """Draw the final form."""
+        if self._quiet:
+            return
         lines = final_lines(self._name, embeddings)
         if self._in_kernel:
             self._show(_text_card(lines, embeddings), _html_card(lines, embeddings))
         else:
             self._rewrite("")
-            sys.stdout.write(_text_card(lines, embeddings) + "\n")
+            _write(_text_card(lines, embeddings) + "\n")
 
     def fail(self) -> None:
         """Leave the last known numbers standing above the error."""
-        if self._latest is None:
-            return
         event = self._latest
-        line = f"{self._name}   stopped at {event.done:,} of {event.rows:,} rows; what arrived is in the cache"
+        if self._quiet or event is None:
+            return
+        kept = "; what arrived is in the cache" if self._kept else ""
+        line = f"{self._name}   stopped at {event.done:,} of {event.rows:,} rows{kept}"
         if self._in_kernel:
             self._show(line, _html_lines([line]))
         else:
             self._rewrite("")
-            sys.stdout.write(line + "\n")
+            _write(line + "\n")
 
     def _show(self, text: str, html: str) -> None:
         bundle: dict[str, Any] = {"text/plain": text, "text/html": html}
@@ -94,9 +103,15 @@ class Card:
 
     def _rewrite(self, line: str) -> None:
         if line or self._width:
-            sys.stdout.write("\r" + line.ljust(self._width) + ("" if line else "\r"))
-            sys.stdout.flush()
+            _write("\r" + line.ljust(self._width) + ("" if line else "\r"))
         self._width = len(line)
+
+
+def _write(text: str) -> None:
+    """Write to stdout, with a question mark for what its encoding lacks (Windows' has few characters)."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
+    sys.stdout.flush()
 
 
 def progress_line(name: str, event: ProgressEvent) -> str:
@@ -192,7 +207,8 @@ def _text_card(lines: Sequence[str], embeddings: Embeddings) -> str:
 def _html_card(lines: Sequence[str], embeddings: Embeddings) -> str:
     cell = 'style="text-align:left;padding:1px 8px 1px 0;border:none;background:none"'
     rows = "".join(
-        f'<tr style="background:none"><td {cell}>{strip_html(embeddings.matrix[row])}</td><td {cell}>{escape(text)}</td></tr>'
+        f'<tr style="background:none"><td {cell}>{strip_html(embeddings.matrix[row])}</td>'
+        f"<td {cell}>{escape(text)}</td></tr>"
         for text, row in _first_rows(embeddings)
     )
     table = f'<table style="border:none;margin:2px 0 0 0;background:none">{rows}</table>' if rows else ""

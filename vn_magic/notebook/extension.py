@@ -8,13 +8,12 @@ from typing import cast
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Configurable
 
+from vn_magic.api import SESSION
 from vn_magic.notebook.completion import make_matcher
 from vn_magic.notebook.config import VnMagic
 from vn_magic.notebook.magics import EmbedMagics
 from vn_magic.session import Session
 
-# IPython's place for what extensions keep with a shell.
-_PARKED = "vn_magic_session"
 _MAGICS = {"line": ("embed", "vn"), "cell": ("embed",)}
 _EMPTY_CELL_MAGIC = re.compile(r"^%%embed(\s[^\n]*)?$")
 
@@ -23,13 +22,15 @@ def load(shell: InteractiveShell) -> None:
     """Register magics, settings and completions. Opens, reads and starts nothing."""
     if "EmbedMagics" in shell.magics_manager.registry:
         return
-    parked = shell.meta.get(_PARKED)
+    parked = shell.meta.get(SESSION)
     session = parked if isinstance(parked, Session) else Session()
-    shell.meta[_PARKED] = session
+    # What was set by %config is newer than the file, so a parked session is not configured again. First of all,
+    # because it is the one thing here that can fail.
+    settings = VnMagic(session, None if parked is session else shell.config)
+    shell.meta[SESSION] = session
     shell.register_magics(EmbedMagics(shell, session))
-    # What was set by %config is newer than the file, so a parked session is not configured again.
     configurables = cast("list[Configurable]", shell.configurables)  # typed by IPython as a list of shells
-    configurables.append(VnMagic(session, None if parked is session else shell.config))
+    configurables.append(settings)
     if shell.Completer is not None:
         shell.Completer.custom_matchers.append(make_matcher(shell))
     shell.input_transformers_cleanup.insert(0, give_empty_cell_a_body)

@@ -15,9 +15,9 @@ from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class
 from vn_magic.exceptions import InputError
 from vn_magic.notebook import vn
 from vn_magic.notebook.card import Card, plan_lines, show_lines
-from vn_magic.notebook.options import EmbedLine, help_text, parse_cell_line, parse_line
+from vn_magic.notebook.options import EmbedLine, help_text, parse_cell_line, parse_line, refuse_tokens
 from vn_magic.request import Request, Vectors
-from vn_magic.rows import DEFAULT_COLUMN, Rows, filled_in, split_rows
+from vn_magic.rows import DEFAULT_COLUMN, Rows, split_rows
 from vn_magic.session import Session
 
 _IPYTHON_NAMES = re.compile(r"^(In|Out|get_ipython|exit|quit|open|display|_+|_i+|_ii?i?|_dh|_oh|_ih|_sh|_i?\d+)$")
@@ -45,47 +45,49 @@ class EmbedMagics(Magics):
     @line_cell_magic
     def embed(self, line: str, cell: str | None = None, local_ns: Mapping[str, Any] | None = None) -> Vectors | None:
         """Turn text into vectors."""
-        with self.session.door():
-            parsed = parse_line(line) if cell is None else parse_cell_line(line)
-            if parsed.options.help:
-                print(help_text())  # noqa: T201 - help is output
-                return None
-            if parsed.out is not None:
-                check_output_name(parsed.out)
-            variables = {**self._shell.user_ns, **(local_ns or {})}
-            data = self._evaluated(parsed.expression, variables) if cell is None else _rows_of(parsed, cell, variables)
-            request = self._request(parsed, data)
-            if parsed.options.dry_run:
-                plan, texts = self.session.runtime.portal.run(self.session.plan_job(request))
-                show_lines(plan_lines(plan, texts, request.recipe))
-                return None
-            result = self._run(request, parsed)
-            if parsed.out is None:
-                return result
-            self._shell.push({parsed.out: result})
-            return None
+        variables = {**self._shell.user_ns, **(local_ns or {})}
+        return self.session.guard(lambda: self._embed(line, cell, variables))
 
     @no_var_expand
     @line_magic
     def vn(self, line: str) -> None:
         """Do everything that is not embedding: `%vn` alone lists what there is."""
-        with self.session.door():
-            vn.run(line, self.session, self._shell)
+        self.session.guard(lambda: vn.run(line, self.session, self._shell))
 
-    def _run(self, request: Request, parsed: EmbedLine) -> Vectors:
-        card = Card(parsed.out or "result", in_kernel=getattr(self._shell, "kernel", None) is not None)
-        quiet = parsed.options.quiet
-        job = self.session.run_job(request, card.note)
+    def _embed(self, line: str, cell: str | None, variables: Mapping[str, Any]) -> Vectors | None:
+        refuse_tokens(line, self.session)
+        parsed = parse_line(line) if cell is None else parse_cell_line(line)
+        if parsed.options.help:
+            print(help_text())  # noqa: T201 - help is output
+            return None
+        if parsed.out is not None:
+            check_output_name(parsed.out)
+        data = _evaluated(parsed.expression, variables) if cell is None else _rows_of(parsed, cell, variables)
+        request = self._request(parsed, data)
+        if parsed.options.dry_run:
+            plan, texts = self.session.run(self.session.plan_job(request))
+            show_lines(plan_lines(plan, texts, request.recipe))
+            return None
+        return self._run(request, parsed)
+
+    def _run(self, request: Request, parsed: EmbedLine) -> Vectors | None:
+        """Run the job under a card; the result is bound, or returned, whatever becomes of the card."""
+        card = Card(
+            parsed.out or "result",
+            in_kernel=getattr(self._shell, "kernel", None) is not None,
+            quiet=parsed.options.quiet,
+            kept=request.options.use_cache,
+        )
         try:
-            embeddings = self.session.runtime.portal.run(job, on_tick=None if quiet else card.draw)
+            embeddings = self.session.run_request(request, card.note, card.draw)
         except BaseException:
-            if not quiet:
-                card.fail()
+            card.fail()
             raise
         result = request.shaped(embeddings)
-        if not quiet:
-            card.finish(embeddings)
-        return result
+        if parsed.out is not None:
+            self._shell.push({parsed.out: result})
+        card.finish(embeddings)
+        return result if parsed.out is None else None
 
     def _request(self, parsed: EmbedLine, data: object) -> Request:
         options = parsed.options
@@ -104,16 +106,6 @@ class EmbedMagics(Magics):
             refresh=options.refresh,
             cache=not options.no_cache,
         )
-
-    def _evaluated(self, expression: str, variables: Mapping[str, Any]) -> object:
-        # As a dict of globals, so that a lambda or a comprehension in the expression sees local names too.
-        try:
-            return eval(compile(ast.parse(expression, "%embed", "eval"), "%embed", "eval"), dict(variables))  # noqa: S307 - the user's own expression, in the user's own kernel
-        except Exception as error:  # noqa: BLE001 - whatever the expression does, it is told in one line
-            raise InputError(
-                f"%embed: {expression!r} cannot be evaluated ({type(error).__name__}: {error}).\n"
-                "Next: run the expression in a cell of its own first; `%embed -h` shows the options."
-            ) from None
 
 
 EmbedMagics.embed.__doc__ = help_text()
@@ -142,5 +134,21 @@ def _rows_of(parsed: EmbedLine, cell: str, variables: Mapping[str, Any]) -> Rows
     options = parsed.options
     if options.column is not None and options.split not in ("csv", "jsonl"):
         raise InputError("%%embed: -c names a column of --split csv or --split jsonl.\nNext: add one of them.")
-    body = filled_in(cell, variables) if options.vars else cell
-    return split_rows(body, options.split, column=options.column or DEFAULT_COLUMN, separator=options.sep)
+    if options.sep is not None and options.split != "csv":
+        raise InputError("%%embed: --sep goes with --split csv.\nNext: add it, or leave out --sep.")
+    rows = split_rows(
+        cell, options.split or "lines", column=options.column or DEFAULT_COLUMN, separator=options.sep or ","
+    )
+    # After splitting: a value with a line break or a comma stays in its row.
+    return rows.filled_in(variables) if options.vars else rows
+
+
+def _evaluated(expression: str, variables: Mapping[str, Any]) -> object:
+    # As a dict of globals, so that a lambda or a comprehension in the expression sees local names too.
+    try:
+        return eval(compile(ast.parse(expression, "%embed", "eval"), "%embed", "eval"), dict(variables))  # noqa: S307 - the user's own expression, in the user's own kernel
+    except Exception as error:  # noqa: BLE001 - whatever the expression does, it is told in one line
+        raise InputError(
+            f"%embed: {expression!r} cannot be evaluated ({type(error).__name__}: {error}).\n"
+            "Next: run the expression in a cell of its own first; `%embed -h` shows the options."
+        ) from None

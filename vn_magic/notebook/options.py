@@ -9,9 +9,9 @@ import sys
 from dataclasses import dataclass
 from typing import Any, NoReturn, get_args
 
-from vn_magic.credentials import TOKEN_SHAPE
 from vn_magic.exceptions import InputError
 from vn_magic.rows import DEFAULT_COLUMN, Split
+from vn_magic.session import Session
 from vn_magic.settings import OnError, Result, TaskType
 
 EXAMPLES = """\
@@ -60,9 +60,9 @@ def embed_parser() -> argparse.ArgumentParser:
     add("-d", "--dim", metavar="N", type=int, help="values in a vector, 128 to 3072 (default 768)")
     add("-t", "--task", metavar="TASK", type=str.upper, choices=get_args(TaskType), help=", ".join(get_args(TaskType)))
     add("--title", metavar="T", help="title of the document, with --task RETRIEVAL_DOCUMENT")
-    add("--split", choices=get_args(Split), default="lines", help="how the cell becomes rows (default: lines)")
+    add("--split", choices=get_args(Split), help="how the cell becomes rows (default: lines)")
     add("-c", "--column", metavar="COLUMN", help=f"column of the texts (csv, jsonl: default {DEFAULT_COLUMN})")
-    add("--sep", metavar="S", type=_separator, default=",", help="separator of csv (default: ,)")
+    add("--sep", metavar="S", type=_separator, help="separator of csv (default: ,)")
     add("--as", dest="result", choices=get_args(Result), default="df", help="DataFrame or float32 array (default: df)")
     add("--raw", action="store_true", help="vectors as received instead of unit length")
     add("--on-error", choices=get_args(OnError), help="stop at the first failing row, or keep going and mark it")
@@ -112,37 +112,47 @@ def parse_line(line: str) -> EmbedLine:
     InputError
         As `parse_cell_line`; also when there is no expression.
     """
-    _refuse_tokens(line)
+    line = line.rstrip().removesuffix(";")  # IPython's way to silence a value; what is bound or quiet needs no more
     start = _end_of_options(line)
     words, expression = _words(line[:start]), line[start:].strip()
-    if not _is_expression(expression):
+    # ` --word` is an option even where Python would see a subtraction; a single dash is one only where it must be.
+    if not _is_expression(expression) or _LONG_OPTION.search(expression):
         expression, trailing = _without_trailing_options(expression)
         words += trailing
     options = embed_parser().parse_args(words)
-    for name in ("vars", "name"):
+    if options.name is not None:
+        raise InputError(f"%embed: {options.name!r} is left over after {expression!r}.\nNext: leave it out.")
+    for name in ("split", "sep", "vars"):
         if getattr(options, name):
-            raise InputError(f"%embed: {name!r} is for %%embed only.\nNext: give an expression, e.g. %embed df.text")
+            raise InputError(f"%embed: --{name} is for %%embed only.\nNext: leave it out, or use a cell.")
     if not expression and not options.help:
         raise InputError("%embed needs something to embed, e.g. `%embed reviews.text`.\nNext: `%embed -h` shows more.")
     return EmbedLine(options.out, expression, options)
 
 
+def refuse_tokens(line: str, session: Session) -> None:
+    """Refuse a line with a token on it, or with something that looks like one.
+
+    Raises
+    ------
+    InputError
+        Without quoting it.
+    """
+    if session.tokens.scrub(line) != line:
+        raise InputError(
+            "That looks like a token, and a line like this is kept in the history and in the notebook.\n"
+            "Next: rotate the token at the gateway, clear this cell, then `%vn login` alone, which asks for it."
+        )
+
+
 def _words(line: str) -> list[str]:
-    _refuse_tokens(line)
     try:
         return shlex.split(line)
     except ValueError as error:
         raise InputError(f"%%embed: the line cannot be read: {error}.\nNext: close the quotes.") from None
 
 
-def _refuse_tokens(line: str) -> None:
-    if TOKEN_SHAPE.search(line):
-        raise InputError(
-            "That looks like a token, and a line like this is kept in the history and in the notebook.\n"
-            "Next: rotate the token at the gateway, clear this cell, then `%vn login`."
-        )
-
-
+_LONG_OPTION = re.compile(r"\s--[a-z]")
 _WORD = re.compile(r"""\s*((?:"[^"]*"|'[^']*'|[^\s"'])+)""")
 
 
@@ -151,6 +161,8 @@ def _end_of_options(line: str) -> int:
     names, position = option_names(), 0
     while (found := _WORD.match(line, position)) and found[1].startswith("-"):
         word, _, value = found[1].partition("=")
+        if word[:2] in names and not word.startswith("--"):
+            word, value = word[:2], word[2:] or value
         if word not in names:
             raise InputError(f"%embed: there is no option {word}.\nNext: `%embed -h` shows the options.")
         position = found.end()

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from IPython.core.interactiveshell import InteractiveShell
 
-from vn_magic.credentials import TOKEN_SHAPE
 from vn_magic.exceptions import InputError
 from vn_magic.notebook import account, doctor, housekeeping
+from vn_magic.notebook.options import refuse_tokens
 from vn_magic.session import Session
 
 Command = Callable[[Sequence[str], Session, InteractiveShell], None]
@@ -44,11 +44,12 @@ def run(line: str, session: Session, shell: InteractiveShell) -> None:
     InputError
         When there is no such subcommand, or a word does not fit.
     """
-    if TOKEN_SHAPE.search(line):
+    if line.split()[:1] == ["login"] and len(line.split()) > 1:
         raise InputError(
-            "That looks like a token, and a line like this is kept in the history and in the notebook.\n"
+            "A token has no place on the line: it is kept in the history and in the notebook.\n"
             "Next: rotate the token at the gateway, clear this cell, then `%vn login` alone, which asks for it."
         )
+    refuse_tokens(line, session)
     try:
         name, *words = shlex.split(line) or [""]
     except ValueError as error:

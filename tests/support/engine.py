@@ -1,0 +1,52 @@
+"""What several tests of the engine need: servers that hesitate or refuse by text, and other processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from support.gateways import App, Message, Receive, Send, answering, json_answer
+
+Rule = Callable[[str], Awaitable[tuple[int, dict[str, str], bytes] | None]]
+
+BAD_TEXT = json_answer({"error": {"message": "not this text", "type": "upstream_error", "code": 400}}, 400)
+NO_BALANCE = json_answer({"error": {"message": "no money", "type": "x", "code": "insufficient_user_quota"}}, 403)
+
+
+def behind(rule: Rule, app: App) -> App:
+    """An app that asks the rule about every text first: it may wait, and may answer in the app's place."""
+
+    async def ruled(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        message = await receive()  # the log before this app hands over the whole body at once
+
+        async def replay() -> Message:
+            return message
+
+        answer = await rule(json.loads(message["body"])["content"]["parts"][0]["text"])
+        await (answering(answer) if answer else app)(scope, replay, send)
+
+    return ruled
+
+
+def python(script: str, *arguments: str, **environ: str) -> subprocess.Popen[str]:
+    """Start another Python on a script, with pipes, in this environment and these variables."""
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environ},
+    )
+
+
+def output_of(script: str, *arguments: str, **environ: str) -> str:
+    """Run a script in another Python to its end and return what it printed."""
+    with python(script, *arguments, **environ) as process:
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err
+        return out

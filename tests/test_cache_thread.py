@@ -1,0 +1,347 @@
+"""The thread that owns the cache: what is finished is soon on disk, and stays there whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.engine import output_of, python
+
+from vn_magic import Session, cache_thread
+from vn_magic.cache import FILE_NAME, CachedVector, EmbeddingCache
+from vn_magic.cache_thread import COMMIT_ROWS, COMMIT_SECONDS, CacheThread
+from vn_magic.keys import CacheKey
+
+THREAD_NAME = "vn_magic cache"
+PREAMBLE = """
+import os, sys, time
+from pathlib import Path
+import numpy as np
+from vn_magic.cache import CachedVector, EmbeddingCache
+from vn_magic.cache_thread import CacheThread
+from vn_magic.keys import CacheKey
+
+def row(number):
+    return CachedVector(CacheKey(b"%d" % number, 4), np.full(4, number, np.float32), "source")
+
+cache = CacheThread(EmbeddingCache(Path(sys.argv[1])))
+"""
+
+
+def row(number: int, dimension: int = 4) -> CachedVector:
+    return CachedVector(CacheKey(b"%d" % number, dimension), np.full(dimension, number, np.float32), "source")
+
+
+def rows_on_disk(folder: Path) -> int:
+    """What a connection of somebody else sees."""
+    path = folder / FILE_NAME
+    if not path.exists():
+        return 0
+    db = sqlite3.connect(path)
+    try:
+        count: int = db.execute("SELECT count(*) FROM embeddings").fetchone()[0]
+    except sqlite3.OperationalError:  # the table is about to be made
+        return 0
+    finally:
+        db.close()
+    return count
+
+
+def until(condition: Callable[[], bool]) -> bool:
+    """Look until the condition holds; False when it does not within a time that nothing here needs."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.002)
+    return True
+
+
+def numbers_in(cache: CacheThread, wanted: range) -> set[int]:
+    hits: set[int] = set()
+
+    def deliver(at: int, cached: CachedVector) -> None:
+        assert cached.vector[0] == wanted[at]
+        hits.add(wanted[at])
+
+    asyncio.run(cache.look_up([row(number).key for number in wanted], deliver, prefixes=False))
+    return hits
+
+
+def threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == THREAD_NAME]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def cache(folder: Path) -> Iterator[CacheThread]:
+    cache = CacheThread(EmbeddingCache(folder))
+    yield cache
+    cache.close()
+
+
+def test_there_is_no_thread_and_no_file_before_the_first_use(folder: Path) -> None:
+    before = threads()
+    cache = CacheThread(EmbeddingCache(folder))
+    session = Session(offline=True)
+    assert cache.notices == []
+    cache.close()
+    session.close()
+    assert threads() == before
+    assert not folder.exists()
+
+
+def test_the_thread_ends_with_close(folder: Path) -> None:
+    before = threads()
+    cache = CacheThread(EmbeddingCache(folder))
+    cache.keep(row(1))
+    assert len(threads()) == len(before) + 1
+    cache.close()
+    assert threads() == before
+
+
+def test_what_is_promised_is_64_rows_and_a_tenth_of_a_second() -> None:
+    assert (COMMIT_ROWS, COMMIT_SECONDS) == (64, 0.1)
+
+
+def test_rows_are_committed_at_most_64_behind(
+    cache: CacheThread, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache_thread, "COMMIT_SECONDS", 3600.0)
+    for number in range(COMMIT_ROWS - 1):
+        cache.keep(row(number))
+    assert numbers_in(cache, range(COMMIT_ROWS)) == set()  # the thread has taken them all and waits for one more
+    assert rows_on_disk(folder) == 0
+    for number in range(COMMIT_ROWS - 1, 2 * COMMIT_ROWS + 10):
+        cache.keep(row(number))
+    assert until(lambda: rows_on_disk(folder) == 2 * COMMIT_ROWS)
+
+
+def test_a_row_is_committed_in_time_when_no_other_follows(
+    cache: CacheThread, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache_thread, "COMMIT_ROWS", 10**9)
+    cache.keep(row(1))
+    assert until(lambda: rows_on_disk(folder) == 1)
+
+
+def test_a_row_is_committed_in_time_while_rows_and_questions_pour_in(
+    cache: CacheThread, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache_thread, "COMMIT_ROWS", 10**9)
+    monkeypatch.setattr(cache_thread, "COMMIT_SECONDS", 0.01)
+    enough = threading.Event()
+
+    def pour() -> None:
+        number = 0
+        while not enough.is_set():
+            cache.keep(row(number))
+            numbers_in(cache, range(number, number + 1))
+            number += 1
+
+    pouring = threading.Thread(target=pour)
+    pouring.start()
+    try:
+        assert until(lambda: rows_on_disk(folder) > 0)
+    finally:
+        enough.set()
+        pouring.join()
+
+
+def test_flush_returns_when_every_row_is_committed(
+    cache: CacheThread, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache_thread, "COMMIT_SECONDS", 3600.0)
+    for number in range(10):
+        cache.keep(row(number))
+    asyncio.run(cache.flush())
+    assert rows_on_disk(folder) == 10
+
+
+def test_close_commits_the_rest_and_the_next_call_opens_again(cache: CacheThread, folder: Path) -> None:
+    for round_ in range(3):
+        cache.keep(row(round_))
+        cache.close()
+        assert rows_on_disk(folder) == round_ + 1
+    assert numbers_in(cache, range(4)) == {0, 1, 2}
+
+
+def test_info_and_clear_count_rows_that_were_handed_over_before(cache: CacheThread, folder: Path) -> None:
+    for number in range(5):
+        cache.keep(row(number))
+    assert cache.info().rows == 5
+    cache.keep(row(5))
+    assert cache.clear() == 6
+    assert rows_on_disk(folder) == 0
+
+
+def test_an_error_reaches_the_one_who_asked_and_the_thread_lives_on(cache: CacheThread) -> None:
+    def fail(_at: int, _cached: CachedVector) -> None:
+        raise ZeroDivisionError
+
+    cache.keep(row(1))
+    asyncio.run(cache.flush())
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(cache.look_up([row(1).key], fail, prefixes=False))
+    assert numbers_in(cache, range(3)) == {1}
+
+
+def test_a_question_that_nobody_waits_for_any_more_does_no_harm(cache: CacheThread) -> None:
+    cache.keep(row(1))
+
+    async def give_up() -> None:
+        asked = asyncio.ensure_future(cache.look_up([row(1).key], lambda _at, _cached: None, prefixes=False))
+        await asyncio.sleep(0)
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+
+    asyncio.run(give_up())
+    assert cache.info().rows == 1
+
+
+def test_several_threads_keep_and_look_up_at_once(cache: CacheThread) -> None:
+    seen: list[set[int]] = []
+
+    def work(first: int) -> None:
+        mine = range(first, first + 200)
+        for number in mine:
+            cache.keep(row(number))
+        asyncio.run(cache.flush())
+        seen.append(numbers_in(cache, mine))
+
+    workers = [threading.Thread(target=work, args=(first,)) for first in (0, 1000, 2000)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert sorted(map(len, seen)) == [200, 200, 200]
+    assert cache.info().rows == 600
+    assert cache.notices == []
+
+
+def test_closing_while_others_keep_loses_no_row_and_leaves_one_thread(folder: Path) -> None:
+    before = threads()
+    cache = CacheThread(EmbeddingCache(folder))
+    closed = threading.Event()
+    kept: list[int] = []
+
+    def keep(first: int) -> None:
+        number = first
+        while not closed.is_set():
+            cache.keep(row(number))
+            number += 1
+            numbers_in(cache, range(number, number + 1))  # a pause, as long as the thread takes for it
+        kept.append(number - first)
+
+    keepers = [threading.Thread(target=keep, args=(first,)) for first in (0, 10**6)]
+    for keeper in keepers:
+        keeper.start()
+    most = 0
+    for _ in range(40):
+        assert until(lambda: threads() != before)
+        cache.close()
+        most = max(most, len(threads()) - len(before))
+    closed.set()
+    for keeper in keepers:
+        keeper.join()
+    cache.close()
+    assert rows_on_disk(folder) == sum(kept)
+    assert most <= 1
+    assert threads() == before
+
+
+def test_rows_reported_committed_survive_the_death_of_the_process(folder: Path) -> None:
+    script = (
+        PREAMBLE
+        + """
+import asyncio
+number = 0
+while True:
+    for _ in range(7):
+        cache.keep(row(number))
+        number += 1
+    asyncio.run(cache.flush())
+    print(number, flush=True)
+"""
+    )
+    with python(script, str(folder)) as process:
+        assert process.stdout is not None
+        reported = 0
+        while reported < 350:
+            reported = int(process.stdout.readline())
+        process.kill()  # SIGKILL, in the middle of whatever it does
+        rest, _ = process.communicate(timeout=20)
+    reported = max([reported, *map(int, rest.split("\n")[:-1])])  # a last line may be cut by the kill
+    cache = CacheThread(EmbeddingCache(folder))
+    assert numbers_in(cache, range(reported)) == set(range(reported))
+    assert cache.notices == []
+    cache.close()
+
+
+def test_rows_kept_a_moment_before_the_death_of_the_process_are_lost_one_by_one_only(folder: Path) -> None:
+    """Without a flush, 64 rows or a tenth of a second may be missing, and what is there is right."""
+    script = (
+        PREAMBLE
+        + """
+for number in range(1000):
+    cache.keep(row(number))
+print(cache.info().rows, flush=True)
+for number in range(1000, 1040):
+    cache.keep(row(number))
+print("kept", flush=True)
+time.sleep(60)
+"""
+    )
+    with python(script, str(folder)) as process:
+        assert process.stdout is not None
+        assert [process.stdout.readline() for _ in range(2)] == ["1000\n", "kept\n"]
+        process.kill()
+    cache = CacheThread(EmbeddingCache(folder))
+    kept = numbers_in(cache, range(1040))
+    assert kept >= set(range(1000))
+    assert kept == set(range(len(kept)))
+    assert cache.notices == []
+    cache.close()
+
+
+@pytest.mark.parametrize("ending", ["", "sys.exit(0)", "raise SystemExit", "1 / 0"])
+def test_what_is_left_is_committed_when_the_interpreter_ends(folder: Path, ending: str) -> None:
+    script = (
+        PREAMBLE
+        + f"""
+import vn_magic.cache_thread
+vn_magic.cache_thread.COMMIT_SECONDS = 3600.0
+for number in range(10):
+    cache.keep(row(number))
+{ending}
+"""
+    )
+    with python(script, str(folder)) as process:
+        process.communicate(timeout=60)
+    assert rows_on_disk(folder) == 10
+
+
+def test_a_cache_that_was_closed_in_time_does_not_hold_up_the_end_of_the_interpreter(folder: Path) -> None:
+    script = (
+        PREAMBLE
+        + """
+cache.keep(row(1))
+cache.close()
+cache.keep(row(2))
+cache.close()
+print("done")
+"""
+    )
+    assert output_of(script, str(folder)) == "done\n"
+    assert rows_on_disk(folder) == 2
