@@ -158,13 +158,23 @@ def _tamper(folder: Path, statement: str, *parameters: Any) -> None:
     "statement",
     [
         "UPDATE embeddings SET vector = (SELECT vector FROM embeddings WHERE source = 'other') WHERE source = 'mine'",
+        "UPDATE embeddings SET (vector, checksum, source) = (SELECT vector, checksum, source FROM embeddings "
+        "WHERE source = 'other') WHERE source = 'mine'",
         "UPDATE embeddings SET vector = zeroblob(16) WHERE source = 'mine'",
         "UPDATE embeddings SET vector = substr(vector, 1, 12) WHERE source = 'mine'",
         "UPDATE embeddings SET checksum = checksum + 1 WHERE source = 'mine'",
         "UPDATE embeddings SET source = 'thine' WHERE source = 'mine'",
         "UPDATE embeddings SET dimension = 3 WHERE source = 'mine'",
     ],
-    ids=["another row's vector", "zeros", "a cut vector", "checksum", "source", "dimension"],
+    ids=[
+        "another row's vector",
+        "another row's everything",
+        "zeros",
+        "a cut vector",
+        "checksum",
+        "source",
+        "dimension",
+    ],
 )
 def test_a_row_that_does_not_match_its_checksum_is_a_miss_until_it_is_kept_again(folder: Path, statement: str) -> None:
     cache = EmbeddingCache(folder)
@@ -228,6 +238,20 @@ def test_a_damaged_file_is_set_aside_with_one_notice_and_work_goes_on(
     assert aside.name in notice
     assert aside.read_bytes() == damaged
     assert len(found(EmbeddingCache(folder), *keys)) == 100
+
+
+def test_a_damaged_file_is_set_aside_once_by_all_who_have_it_open(folder: Path) -> None:
+    EmbeddingCache(folder).keep(row(str(number), 768, seed=number) for number in range(100))
+    kernels = [EmbeddingCache(folder) for _ in range(3)]
+    for kernel in kernels:
+        assert kernel.info().rows == 100
+    _overwrite_the_middle(file_of(folder))
+    for number, kernel in enumerate(kernels):
+        found(kernel, *(key(str(row_), 768) for row_ in range(100)))
+        kernel.keep([row(f"new {number}", 768)])
+    assert len(list(folder.glob("embeddings.damaged-*"))) == 1
+    assert len(found(EmbeddingCache(folder), *(key(f"new {number}", 768) for number in range(3)))) == 3
+    assert [len(kernel.notices) for kernel in kernels] == [1, 0, 0]
 
 
 def test_a_file_that_lost_its_table_is_left_alone_and_work_goes_on_in_memory(folder: Path) -> None:
@@ -321,6 +345,34 @@ def test_a_file_that_stays_locked_is_left_to_its_owner(folder: Path, monkeypatch
     assert "database is locked" in cache.notices[0]
     owner.execute("COMMIT")
     assert list(found(EmbeddingCache(folder), key("theirs"), key("mine"))) == [0]
+
+
+def test_what_could_not_be_written_is_written_as_soon_as_it_can_be(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache_module, "_BUSY_SECONDS", 0.05)
+    cache = EmbeddingCache(folder)
+    cache.keep([row("before", seed=1), row("twice", seed=1)])
+    owner = sqlite3.connect(file_of(folder), isolation_level=None)
+    owner.execute("BEGIN IMMEDIATE")
+    cache.keep([row("meanwhile", seed=2), row("twice", seed=2), row("thrice", seed=2)])
+    cache.keep([row("thrice", seed=3)])
+    keys = [key(text) for text in ("before", "meanwhile", "twice", "thrice")]
+    assert sorted(found(cache, *keys)) == [0, 1, 2, 3]  # from the file, from memory, from both
+    assert sorted(found(EmbeddingCache(folder), *keys)) == [0, 2]
+    owner.execute("COMMIT")
+    cache.keep([row("after", seed=4), row("meanwhile", seed=5)])
+    hits = found(EmbeddingCache(folder), *keys, key("after"))
+    assert [hits[at].vector.tolist() for at in range(5)] == [vector(seed).tolist() for seed in (1, 5, 2, 3, 4)]
+    assert len(cache.notices) == 1
+
+
+def test_rows_in_memory_are_not_written_again_for_every_row_that_follows(tmp_path: Path) -> None:
+    cache = EmbeddingCache(_below_a_file(tmp_path))
+    for batch in range(20):
+        cache.keep(row(f"{batch}/{number}") for number in range(10))
+    assert cache._memory is not None
+    assert cache._memory.total_changes == cache.info().rows == 200
 
 
 def test_clear_does_not_claim_to_have_forgotten_what_it_could_not(
@@ -556,6 +608,14 @@ def test_clear_forgets_everything_gives_the_space_back_and_says_how_many(folder:
     assert cache.info().rows == 0
     cache.close()
     assert file_of(folder).stat().st_size < 50 * 768 * 4
+
+
+def test_clear_forgets_what_is_in_memory_too(tmp_path: Path) -> None:
+    cache = EmbeddingCache(_below_a_file(tmp_path))
+    cache.keep([row("a"), row("b")])
+    assert cache.clear() == 2
+    assert found(cache, key("a")) == {}
+    assert cache.clear() == 0
 
 
 def test_clear_of_a_cache_that_was_never_used_makes_no_file(folder: Path) -> None:

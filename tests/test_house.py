@@ -31,9 +31,9 @@ FLOORS = (
     ("exceptions", "explore", "offline"),
 )
 GATEKEEPERS = {
-    "httpx": ("gateway/client.py",),
-    "aiohttp": ("gateway/client.py",),
-    "httpx_aiohttp": ("gateway/client.py",),
+    "httpx": ("gateway/transport.py",),
+    "aiohttp": ("gateway/transport.py",),
+    "httpx_aiohttp": ("gateway/transport.py",),
     "tenacity": ("gateway/retry.py", "gateway/client.py"),
     "pyrate_limiter": ("gateway/pace.py",),
     "sqlite3": ("cache.py",),
@@ -42,7 +42,7 @@ GATEKEEPERS = {
     "traitlets": ("notebook/",),
     "ipywidgets": ("notebook/",),
     "anywidget": ("notebook/",),
-    "starlette": ("offline/", "gateway/client.py"),  # the client names its ASGI type for the type checker only
+    "starlette": ("offline/", "gateway/"),  # the client names its ASGI type for the type checker only
     "uvicorn": ("offline/serve.py",),
 }
 PURE = ("gateway/wire.py", "gateway/envelopes.py", "gateway/retry.py", "explore/", "rows.py", "texts.py", "keys.py")

@@ -49,6 +49,10 @@ def test_every_part_of_the_key_changes_it(other: CacheKey) -> None:
     assert other.digest != key().digest
 
 
+def test_a_field_that_is_missing_is_not_an_empty_one() -> None:
+    assert key(recipe=replace(RECIPE, title=None)).digest != key(recipe=replace(RECIPE, title="")).digest
+
+
 def test_composed_and_decomposed_characters_are_different_texts() -> None:
     assert key(text="\u00e9").digest != key(text="e\u0301").digest
 

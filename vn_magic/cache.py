@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
@@ -120,15 +121,14 @@ class EmbeddingCache:
         """Store vectors as received, in one transaction: when this returns, they are finished."""
         now = time.time()
         records = [_record(row, now) for row in rows]
-        if self._memory is not None:  # what could not be written before may be written now
-            records += self._memory.execute("SELECT * FROM embeddings").fetchall()
-        if self._in_file(partial(_write, records=records), otherwise=False):
+        # What could not be written before may be written now, and goes first: it is older.
+        if self._in_file(partial(_write, records=records, before=self._memory), otherwise=False):
             self._memory = None
             return
         if self._memory is None:
             self._memory = _connect(":memory:")
             _migrate(self._memory)
-        _write(self._memory, records)
+        _write(self._memory, records=records)
 
     def info(self) -> CacheInfo:
         """Return where the cache is and how much it holds. Opens no file that is not there yet."""
@@ -143,8 +143,9 @@ class EmbeddingCache:
 
     def clear(self) -> int:
         """Forget everything; return the number of rows that were there."""
+        in_memory = _counts(self._memory)[0] if self._memory is not None else 0
         self._memory = None
-        return self._in_file(_delete_all, otherwise=0) if self.info().rows else 0
+        return in_memory + (self._in_file(_delete_all, otherwise=0) if self.info().rows else 0)
 
     def close(self) -> None:
         """Let go of the file. The next call opens it again; what is kept in memory stays."""
@@ -166,10 +167,11 @@ class EmbeddingCache:
         except (sqlite3.Error, OSError) as error:  # read-only, full, locked for too long, of a newer version
             if self._file is not None:
                 self._file.execute(f"PRAGMA busy_timeout = {_BUSY_AGAIN_MS}")  # a lasting lock is not waited for twice
+            reason = getattr(error, "strerror", None) or error
             self._say_once(
-                f"The cache file cannot be used just now ({getattr(error, 'strerror', None) or error}); new vectors are "
-                "kept in memory only until it can, and are lost with the kernel. Next: see `%vn cache path`, or set "
-                f"${FOLDER_VARIABLE} to a folder that can be written."
+                f"The cache file cannot be used just now ({reason}); new vectors are kept in memory only until it can, "
+                f"and are lost with the kernel. Next: see `%vn cache path`, or set ${FOLDER_VARIABLE} to a folder that "
+                "can be written."
             )
             return otherwise
 
@@ -242,15 +244,14 @@ def _is_local(folder: Path) -> bool:
 
 def _connect(path: str) -> sqlite3.Connection:
     # One thread at a time is the owner's promise; info() and close() may come from another after a join.
-    db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-    return db
+    return sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
 
 
 def _set_journal_mode(db: sqlite3.Connection, mode: str) -> None:
     # Another kernel, with another SQLite, may hold the file open in its own mode: then that one is used.
     with suppress(sqlite3.OperationalError):
         mode = db.execute(f"PRAGMA journal_mode = {mode}").fetchone()[0]
-    # sqlite.org/pragma.html: at NORMAL a power cut cannot harm a WAL database, but may harm one with a rollback journal.
+    # sqlite.org/pragma.html: at NORMAL a power cut cannot harm a WAL database, but one with a rollback journal.
     db.execute(f"PRAGMA synchronous = {'NORMAL' if mode.upper() == 'WAL' else 'FULL'}")
 
 
@@ -287,10 +288,11 @@ def _counts(db: sqlite3.Connection) -> tuple[int, int, str]:
     return rows, pages * page_size, mode
 
 
-def _write(db: sqlite3.Connection, records: Sequence[Record]) -> bool:
+def _write(db: sqlite3.Connection, *, records: Sequence[Record], before: sqlite3.Connection | None = None) -> bool:
     with db:
         db.execute("BEGIN IMMEDIATE")
-        db.executemany("INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?, ?, ?, ?, ?)", records)
+        older: Iterable[Record] = before.execute("SELECT * FROM embeddings") if before is not None else ()
+        db.executemany("INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?, ?, ?, ?, ?)", chain(older, records))
     return True
 
 

@@ -77,7 +77,7 @@ class Runtime:
 
 
 def _opened(wanted: _ClientFor) -> GatewayClient:
-    # Imported here: httpx's transport is a third of a second that nobody should wait for who does not send.
+    # Imported here: aiohttp behind it is a third of a second that nobody should wait for who does not send.
     from vn_magic.gateway.client import GatewayClient  # noqa: PLC0415 - see above
     from vn_magic.gateway.retry import RetryPolicy  # noqa: PLC0415 - see above
 

@@ -44,9 +44,10 @@ from vn_magic.exceptions import (
     UpstreamError,
     WrongAddressError,
 )
-from vn_magic.gateway.client import LARGEST_BODY, GatewayClient
+from vn_magic.gateway.client import GatewayClient
 from vn_magic.gateway.probe import Probe, Verdict
 from vn_magic.gateway.retry import RetryPolicy
+from vn_magic.gateway.transport import LARGEST_BODY
 from vn_magic.gateway.wire import Answer
 from vn_magic.offline import ENVELOPES, create_app
 from vn_magic.settings import Recipe
@@ -246,8 +247,8 @@ def test_a_redirect_is_not_followed(status: int) -> None:
 def test_the_token_is_for_its_own_origin_alone() -> None:
     async def ask_both(own: str, other: str) -> None:
         async with opened(own) as client:
-            await client._http.get(f"{own}/v1/models")
-            await client._http.get(f"{other}/v1/models")
+            await client._transport._http.get(f"{own}/v1/models")
+            await client._transport._http.get(f"{other}/v1/models")
 
     with served(create_app()) as own, served(create_app()) as other:
         asyncio.run(ask_both(own.url, other.url))
