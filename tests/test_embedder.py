@@ -21,7 +21,6 @@ from support.gateways import App, Served, answering, json_answer, served
 
 from vn_magic import Embeddings, Session
 from vn_magic.cache import FILE_NAME, CachedVector, EmbeddingCache
-from vn_magic.embedder import Plan
 from vn_magic.exceptions import (
     BalanceError,
     ProvenanceError,
@@ -31,6 +30,7 @@ from vn_magic.exceptions import (
     VectorError,
 )
 from vn_magic.keys import KeyRing
+from vn_magic.lookup import Plan
 from vn_magic.offline import create_app, lexical
 from vn_magic.progress import ProgressEvent
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vn_magic.cache import CachedVector, Deliver
+from vn_magic.cache import CachedVector
 from vn_magic.cache_thread import CacheThread
 from vn_magic.embeddings import Embeddings, Provenance
 from vn_magic.exceptions import GatewayError, ProvenanceError, RowError, TransientError, VectorError
-from vn_magic.keys import CacheKey, KeyRing
-from vn_magic.models import OFFLINE_MODEL, facts_of
+from vn_magic.lookup import Lookup, Origin, distinct_rows
+from vn_magic.models import OFFLINE_MODEL
 from vn_magic.progress import JobSummary, ProgressEvent, ProgressListener, Totals
 from vn_magic.settings import JobOptions, Recipe
 from vn_magic.texts import estimated_tokens
@@ -24,38 +23,8 @@ from vn_magic.texts import estimated_tokens
 if TYPE_CHECKING:
     from vn_magic.gateway.client import GatewayClient
 
-# Keys made at a time: a hundred thousand at once would weigh more than they are worth.
-_LOOKUP_ROWS = 2048
 # Rows checked and normalised at a time, so that no temporary comes near the size of the matrix.
 _BLOCK_ROWS = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Whose vectors these are: ``key`` as the cache has it, ``source`` as provenance says it.
-
-    The answers sign for themselves; ``source`` is what is said while there are none.
-    """
-
-    key: str
-    source: str
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a job would do, found out without sending anything. ``missing`` are the rows it would send."""
-
-    rows: int
-    duplicates: int
-    cached: int
-    missing: Sequence[int]
-
-
-async def plan_job(texts: Sequence[str | None], recipe: Recipe, origin: Origin, cache: CacheThread | None) -> Plan:
-    """Return what an `EmbeddingJob` would do. Sends nothing, keeps nothing."""
-    first, twins = _distinct(texts)
-    missing = await _Lookup(texts, recipe, origin, cache).missing(first, lambda _row, _cached: None)
-    return Plan(len(texts), sum(map(len, twins.values())), len(first) - len(missing), missing)
 
 
 class EmbeddingJob:
@@ -101,8 +70,8 @@ class EmbeddingJob:
         self._cache = cache
         self._totals = totals
         self._report = report
-        self._lookup = _Lookup(texts, recipe, origin, None if options.refresh else cache)
-        self._first, self._twins = _distinct(texts)
+        self._lookup = Lookup(texts, recipe, origin, None if options.refresh else cache)
+        self._first, self._twins = distinct_rows(texts)
         self._units = len(self._first) + len(self._errors)
         self._sources: set[str] = set()
         self._began = time.monotonic()
@@ -279,56 +248,6 @@ class EmbeddingJob:
                 seconds=time.monotonic() - self._began,
             )
         )
-
-
-class _Lookup:
-    """Finds the rows of one list of texts in the cache."""
-
-    def __init__(self, texts: Sequence[str | None], recipe: Recipe, origin: Origin, cache: CacheThread | None) -> None:
-        self._texts = texts
-        self._keys = KeyRing(origin.key, recipe)
-        # Raw vectors are as received: a prefix might have come at another length.
-        self._prefixes = facts_of(recipe.model).prefixes_are_vectors and recipe.unit_length
-        self._cache = cache
-
-    def text(self, row: int) -> str:
-        text = self._texts[row]
-        if text is None:
-            raise VectorError(f"Row {row} has no text and was about to be sent.")  # a fault of ours
-        return text
-
-    def key(self, row: int) -> CacheKey:
-        return self._keys.key(self.text(row))
-
-    async def missing(self, rows: Sequence[int], take: Deliver) -> Sequence[int]:
-        """Hand stored vectors to ``take(row, cached)``; return the rows that are not stored."""
-        if self._cache is None:
-            return rows
-        missing: list[int] = []
-        for start in range(0, len(rows), _LOOKUP_ROWS):
-            chunk = rows[start : start + _LOOKUP_ROWS]
-            found: set[int] = set()
-
-            def deliver(at: int, cached: CachedVector, chunk: Sequence[int] = chunk, found: set[int] = found) -> None:
-                found.add(at)
-                take(chunk[at], cached)
-
-            await self._cache.look_up([self.key(row) for row in chunk], deliver, prefixes=self._prefixes)
-            missing.extend(row for at, row in enumerate(chunk) if at not in found)
-        return missing
-
-
-def _distinct(texts: Sequence[str | None]) -> tuple[list[int], dict[int, list[int]]]:
-    """Return the first row of every distinct text, and the later rows that repeat one of them."""
-    first: dict[str, int] = {}
-    twins: dict[int, list[int]] = {}
-    for row, text in enumerate(texts):
-        if text is None:
-            continue
-        earlier = first.setdefault(text, row)
-        if earlier != row:
-            twins.setdefault(earlier, []).append(row)
-    return list(first.values()), twins
 
 
 def _finish(matrix: NDArray[np.float32], *, failed: Mapping[int, str], unit_length: bool) -> None:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from vn_magic.cache import EmbeddingCache, cache_folder
 from vn_magic.cache_thread import CacheThread
 from vn_magic.credentials import Token, TokenStore
-from vn_magic.embedder import Origin
 from vn_magic.exceptions import TokenError
+from vn_magic.lookup import Origin
 from vn_magic.models import OFFLINE_MODEL
 from vn_magic.portal import Portal
 from vn_magic.settings import Settings, check_transport_is_private, host_of, origin_of

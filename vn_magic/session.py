@@ -14,10 +14,11 @@ from typing import Any, Self, TypeVar, Unpack
 
 from vn_magic.credentials import FoundToken, Token, TokenStore
 from vn_magic.door import presentable
-from vn_magic.embedder import EmbeddingJob, Plan, plan_job
+from vn_magic.embedder import EmbeddingJob
 from vn_magic.embeddings import Embeddings
 from vn_magic.exceptions import EmbeddingInterruptedError
 from vn_magic.gateway.probe import Probe
+from vn_magic.lookup import Plan, plan_job
 from vn_magic.models import OFFLINE_MODEL
 from vn_magic.progress import ProgressEvent, ProgressListener, Totals
 from vn_magic.request import EmbedOptions, Request, Vectors, settle

@@ -11,8 +11,8 @@ from uuid import uuid4
 
 from IPython.display import display, update_display
 
-from vn_magic.embedder import Plan
 from vn_magic.embeddings import Embeddings
+from vn_magic.lookup import Plan
 from vn_magic.models import OFFLINE_MODEL, facts_of
 from vn_magic.notebook.strip import strip_html, strip_text
 from vn_magic.progress import ProgressEvent

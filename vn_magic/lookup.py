@@ -1,0 +1,96 @@
+"""What is there already: the distinct rows of a list of texts, and which of them the cache has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vn_magic.cache import CachedVector, Deliver
+from vn_magic.cache_thread import CacheThread
+from vn_magic.exceptions import VectorError
+from vn_magic.keys import CacheKey, KeyRing
+from vn_magic.models import facts_of
+from vn_magic.settings import Recipe
+
+# Keys made at a time: a hundred thousand at once would weigh more than they are worth.
+_LOOKUP_ROWS = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Whose vectors these are: ``key`` as the cache has it, ``source`` as provenance says it.
+
+    The answers sign for themselves; ``source`` is what is said while there are none.
+    """
+
+    key: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a job would do, found out without sending anything. ``missing`` are the rows it would send."""
+
+    rows: int
+    duplicates: int
+    cached: int
+    missing: Sequence[int]
+
+
+async def plan_job(texts: Sequence[str | None], recipe: Recipe, origin: Origin, cache: CacheThread | None) -> Plan:
+    """Return what an `EmbeddingJob` would do. Sends nothing, keeps nothing."""
+    first, twins = distinct_rows(texts)
+    missing = await Lookup(texts, recipe, origin, cache).missing(first, lambda _row, _cached: None)
+    return Plan(len(texts), sum(map(len, twins.values())), len(first) - len(missing), missing)
+
+
+def distinct_rows(texts: Sequence[str | None]) -> tuple[list[int], dict[int, list[int]]]:
+    """Return the first row of every distinct text, and the later rows that repeat one of them."""
+    first: dict[str, int] = {}
+    twins: dict[int, list[int]] = {}
+    for row, text in enumerate(texts):
+        if text is None:
+            continue
+        earlier = first.setdefault(text, row)
+        if earlier != row:
+            twins.setdefault(earlier, []).append(row)
+    return list(first.values()), twins
+
+
+class Lookup:
+    """Finds the rows of one list of texts in the cache."""
+
+    def __init__(self, texts: Sequence[str | None], recipe: Recipe, origin: Origin, cache: CacheThread | None) -> None:
+        self._texts = texts
+        self._keys = KeyRing(origin.key, recipe)
+        # Raw vectors are as received: a prefix might have come at another length.
+        self._prefixes = facts_of(recipe.model).prefixes_are_vectors and recipe.unit_length
+        self._cache = cache
+
+    def text(self, row: int) -> str:
+        """Return the text of a row that has one."""
+        text = self._texts[row]
+        if text is None:
+            raise VectorError(f"Row {row} has no text and was about to be sent.")  # a fault of ours
+        return text
+
+    def key(self, row: int) -> CacheKey:
+        """Return the cache's key of a row."""
+        return self._keys.key(self.text(row))
+
+    async def missing(self, rows: Sequence[int], take: Deliver) -> Sequence[int]:
+        """Hand stored vectors to ``take(row, cached)``; return the rows that are not stored."""
+        if self._cache is None:
+            return rows
+        missing: list[int] = []
+        for start in range(0, len(rows), _LOOKUP_ROWS):
+            chunk = rows[start : start + _LOOKUP_ROWS]
+            found: set[int] = set()
+
+            def deliver(at: int, cached: CachedVector, chunk: Sequence[int] = chunk, found: set[int] = found) -> None:
+                found.add(at)
+                take(chunk[at], cached)
+
+            await self._cache.look_up([self.key(row) for row in chunk], deliver, prefixes=self._prefixes)
+            missing.extend(row for at, row in enumerate(chunk) if at not in found)
+        return missing
