@@ -367,6 +367,18 @@ def test_rows_of_one_gateway_are_not_asked_through_another(
     assert gateway.received == []
 
 
+def test_a_query_that_turns_out_to_be_of_another_maker_is_refused(
+    frame: pd.DataFrame, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with served(answering(json_answer({"embedding": {"values": [1.0] * DIMENSION}}))) as server:
+        session = Session(base_url=server.url, token=token)  # on loopback, where a stand-in may be served
+        monkeypatch.setattr("vn_magic.api._default_session", [session])
+        with pytest.raises(ProvenanceError, match="not comparable") as caught:
+            frame.vec.nearest("cat")
+        assert server.url.removeprefix("http://") in str(caught.value)
+        session.close()
+
+
 def test_rows_of_a_served_stand_in_are_asked_there_and_offline(
     current: Session, offline: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from support.engine import output_of, python
 
 from vn_magic import cache as cache_module
-from vn_magic.cache import FILE_NAME, MIGRATIONS, CachedVector, EmbeddingCache, cache_folder, journal_mode_for
+from vn_magic.cache import FILE_NAME, MIGRATIONS, CachedVector, EmbeddingCache, cache_folder
+from vn_magic.journal import journal_mode_for
 from vn_magic.keys import CacheKey, KeyRing
 from vn_magic.settings import Recipe
 
@@ -158,8 +159,10 @@ def _tamper(folder: Path, statement: str, *parameters: Any) -> None:
     "statement",
     [
         "UPDATE embeddings SET vector = (SELECT vector FROM embeddings WHERE source = 'other') WHERE source = 'mine'",
-        "UPDATE embeddings SET (vector, checksum, source) = (SELECT vector, checksum, source FROM embeddings "
-        "WHERE source = 'other') WHERE source = 'mine'",
+        (
+            "UPDATE embeddings SET (vector, checksum, source) = (SELECT vector, checksum, source FROM embeddings "
+            "WHERE source = 'other') WHERE source = 'mine'"
+        ),
         "UPDATE embeddings SET vector = zeroblob(16) WHERE source = 'mine'",
         "UPDATE embeddings SET vector = substr(vector, 1, 12) WHERE source = 'mine'",
         "UPDATE embeddings SET checksum = checksum + 1 WHERE source = 'mine'",
@@ -498,11 +501,11 @@ def _mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str, file_system
     ]
     table = tmp_path / "mounts"
     table.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    monkeypatch.setattr(cache_module, "_MOUNTS", table)
+    monkeypatch.setattr("vn_magic.journal._MOUNTS", table)
 
 
 def test_without_a_table_of_mounts_no_disk_counts_as_local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache_module, "_MOUNTS", tmp_path / "none")
+    monkeypatch.setattr("vn_magic.journal._MOUNTS", tmp_path / "none")
     assert journal_mode_for(tmp_path / FILE_NAME, (3, 52, 0)) == "TRUNCATE"
 
 

@@ -309,6 +309,7 @@ def test_the_matrix_survives_parquet(tmp_path: Path) -> None:
 
 
 BASE = np.arange(40, dtype=np.float32).reshape(5, 8).copy()  # the owner of its values
+SQUARE = np.arange(64, dtype=np.float32).reshape(8, 8).copy()
 
 
 @pytest.mark.parametrize(
@@ -327,6 +328,8 @@ BASE = np.arange(40, dtype=np.float32).reshape(5, 8).copy()  # the owner of its 
         list(np.asfortranarray(BASE)),
         list(BASE.reshape(10, 4)),
         [BASE.ravel()[1:9], BASE.ravel()[9:17]],
+        [SQUARE[:, 0]],
+        [SQUARE[0, ::-1], SQUARE[1, ::-1]],
     ],
     ids=str,
 )

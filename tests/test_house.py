@@ -25,9 +25,10 @@ FLOORS = (
     ("runtime", "request"),
     ("frames", "door"),
     ("embedder", "portal", "rows"),
-    ("gateway", "lookup", "embeddings", "texts"),
+    ("gateway", "lookup", "embeddings", "texts", "cells"),
     ("cache_thread",),
-    ("cache", "keys", "models", "progress"),
+    ("cache",),
+    ("keys", "models", "progress", "journal"),
     ("settings", "credentials"),
     ("exceptions", "explore", "offline"),
 )
@@ -38,7 +39,7 @@ GATEKEEPERS = {
     "tenacity": ("gateway/retry.py", "gateway/client.py"),
     "pyrate_limiter": ("gateway/pace.py",),
     "sqlite3": ("cache.py",),
-    "pandas": ("frames.py", "accessor.py", "files.py"),
+    "pandas": ("frames.py", "accessor.py", "files.py", "cells.py"),
     "IPython": ("notebook/", "__init__.py"),  # the entry point names the shell's type for the type checker only
     "traitlets": ("notebook/",),
     "ipywidgets": ("notebook/",),

@@ -5,19 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 
+from vn_magic.cells import Note, as_texts, from_texts, series_of, texts_of
 from vn_magic.embeddings import Provenance
 from vn_magic.exceptions import InputError
 from vn_magic.frames import ATTRS_KEY, column_of, matrix_of, provenance_of, state_provenance
@@ -25,17 +25,6 @@ from vn_magic.frames import ATTRS_KEY, column_of, matrix_of, provenance_of, stat
 # Beside the provenance, which is identity, a file notes what made it and when.
 SAVED_KEY = "vn_magic_saved"
 _FORMAT = 1
-
-_TEXT_DTYPE = pd.Series([""]).dtype
-# By the kind of dtype, numpy's letters: how a text is read back. All others are texts themselves.
-_READERS: Mapping[str, Callable[[str], Any]] = MappingProxyType(
-    {"f": float, "i": int, "u": int, "b": "True".__eq__, "M": pd.Timestamp, "m": pd.Timedelta}
-)
-# Types that Arrow may give back as others: texts among objects, and categories that are numbers.
-_LOST_BY_ARROW = ("object", "category")
-
-Note = dict[str, Any]
-Cells = Sequence[str | None]
 
 
 def save(frame: pd.DataFrame, column: str, path: Path) -> Path:
@@ -131,6 +120,9 @@ def load(path: str | Path) -> pd.DataFrame:
     return frame
 
 
+# Types that Arrow may give back as others: texts among objects, and categories that are numbers.
+_LOST_BY_ARROW = ("object", "category")
+
 Writer = Callable[[pd.DataFrame, Note, io.BufferedWriter], None]
 Reader = Callable[[io.BufferedReader], tuple[pd.DataFrame, Note]]
 
@@ -150,7 +142,7 @@ def _write_parquet(frame: pd.DataFrame, note: Note, file: io.BufferedWriter) -> 
     _need_pyarrow()
     noted = frame.copy(deep=False)
     # The provenance stands where `pandas.read_parquet` alone leaves it for `df.vec`, too.
-    kinds = [_texts_of(frame.iloc[:0, at])[1] for at in range(frame.shape[1])]
+    kinds = [texts_of(frame.iloc[:0, at])[1] for at in range(frame.shape[1])]
     noted.attrs = {ATTRS_KEY: {note["column"]: note["provenance"]}, SAVED_KEY: {**note, "kinds": kinds}}
     noted.to_parquet(file, engine="pyarrow")
 
@@ -161,7 +153,7 @@ def _read_parquet(file: io.BufferedReader) -> tuple[pd.DataFrame, Note]:
     note: Note = frame.attrs[SAVED_KEY]
     for name, kind in zip(frame.columns, note["kinds"], strict=True):
         found = frame[name]
-        if kind["dtype"] in _LOST_BY_ARROW and found.dtype != (dtype := _series_of([], kind).dtype):
+        if kind["dtype"] in _LOST_BY_ARROW and found.dtype != (dtype := series_of([], kind).dtype):
             frame[name] = found.astype(object).where(found.notna(), None).astype(dtype)
     return frame, note
 
@@ -176,7 +168,7 @@ def _need_pyarrow() -> None:
 
 def _write_npz(frame: pd.DataFrame, note: Note, file: io.BufferedWriter) -> None:
     place, others = _without_vectors(frame, note)
-    layout, cells = _as_texts(others)
+    layout, cells = as_texts(others)
     header, body = (
         np.frombuffer(json.dumps(part).encode(), dtype=np.uint8)
         for part in ({**note, "place": place, "layout": layout}, cells)
@@ -187,7 +179,7 @@ def _write_npz(frame: pd.DataFrame, note: Note, file: io.BufferedWriter) -> None
 def _read_npz(file: io.BufferedReader) -> tuple[pd.DataFrame, Note]:
     with np.load(file, allow_pickle=False) as arrays:
         note: Note = json.loads(arrays["header"].tobytes())
-        frame = _from_texts(note["layout"], json.loads(arrays["others"].tobytes()))
+        frame = from_texts(note["layout"], json.loads(arrays["others"].tobytes()))
         frame.insert(note["place"], note["column"], column_of(arrays["matrix"], frame.index))
     return frame, note
 
@@ -196,7 +188,7 @@ def _write_csv(frame: pd.DataFrame, note: Note, file: io.BufferedWriter) -> None
     if frame.empty:
         raise ValueError("without rows a CSV has no place for the provenance")
     place, others = _without_vectors(frame, note)
-    layout, cells = _as_texts(others)
+    layout, cells = as_texts(others)
     matrix = matrix_of(_vectors(frame, note))
     # Nine significant digits are enough to give back every float32.
     digits = "[" + ",".join(["%.9g"] * matrix.shape[1]) + "]"
@@ -221,7 +213,7 @@ def _read_csv(file: io.BufferedReader) -> tuple[pd.DataFrame, Note]:
     ]
     vectors = cells.pop(len(note["layout"]["levels"][0]) + note["place"])
     matrix = np.stack([np.array(str(cell)[1:-1].split(","), dtype=np.float32) for cell in vectors])
-    frame = _from_texts(note["layout"], cells)
+    frame = from_texts(note["layout"], cells)
     frame.insert(note["place"], note["column"], column_of(matrix, frame.index))
     return frame, note
 
@@ -233,80 +225,3 @@ def _vectors(frame: pd.DataFrame, note: Note) -> pd.Series[Any]:
 def _without_vectors(frame: pd.DataFrame, note: Note) -> tuple[int, pd.DataFrame]:
     place = list(frame.columns).index(note["column"])
     return place, frame.drop(columns=[note["column"]])
-
-
-def _as_texts(frame: pd.DataFrame) -> tuple[Note, list[Cells]]:
-    """Return the layout of a frame as JSON, and every index level and column as texts, None where missing.
-
-    Raises
-    ------
-    ValueError
-        When a part would not come back as it was.
-    """
-    levels = [frame.index.get_level_values(level).to_series() for level in range(frame.index.nlevels)]
-    columns = [frame.iloc[:, at] for at in range(frame.shape[1])]
-    names = ["the index", *(f"the column {name!r}" for name in frame.columns)]
-    names[:1] *= len(levels)
-    parts = [_as_checked_texts(part, name) for part, name in zip([*levels, *columns], names, strict=True)]
-    layout = {
-        "levels": _as_checked_texts(pd.Series(list(frame.index.names), dtype=object), "the names of the index"),
-        "names": _as_checked_texts(frame.columns.to_series(), "the list of columns"),
-        "kinds": [kind for _, kind in parts],
-    }
-    return layout, [cells for cells, _ in parts]
-
-
-def _from_texts(layout: Note, cells: Sequence[Cells]) -> pd.DataFrame:
-    parts = [_series_of(part, kind) for part, kind in zip(cells, layout["kinds"], strict=True)]
-    levels = _series_of(*layout["levels"]).tolist()
-    count = len(levels)
-    frame = pd.DataFrame(dict(enumerate(parts[count:])), index=pd.RangeIndex(len(parts[0])))
-    frame.columns = pd.Index(_series_of(*layout["names"]), name=None)
-    frame.index = (
-        pd.Index(parts[0], name=levels[0]) if count == 1 else pd.MultiIndex.from_arrays(parts[:count], names=levels)
-    )
-    return frame
-
-
-def _as_checked_texts(values: pd.Series[Any], name: str) -> tuple[Cells, Note]:
-    try:
-        cells, kind = _texts_of(values)
-        back = _series_of(cells, kind)
-        same = str(back.dtype) == str(values.dtype) and back.astype(object).equals(
-            values.astype(object).reset_index(drop=True)
-        )
-    except (ValueError, TypeError, NotImplementedError):
-        same = False
-    if not same:
-        raise ValueError(f"{name} ({values.dtype}) would not come back from it as it is")
-    return cells, kind
-
-
-def _texts_of(values: pd.Series[Any]) -> tuple[Cells, Note]:
-    """Return values as texts, None where missing, and what `_series_of` needs to know to undo it."""
-    dtype = values.dtype
-    if isinstance(dtype, pd.CategoricalDtype):
-        texts, kind = _texts_of(dtype.categories.to_series())
-        cells = [None if code < 0 else texts[code] for code in values.cat.codes]
-        return cells, {"dtype": "category", "ordered": bool(dtype.ordered), "texts": texts, "kind": kind}
-    found = [None if missing else cell for cell, missing in zip(values.tolist(), values.isna(), strict=True)]
-    texts = [cell for cell in found if cell is not None]
-    plain = all(type(cell) is str and "\0" not in cell for cell in texts)  # pandas reads a cell up to a NUL
-    blanks, gaps = plain and "" in texts, len(texts) < len(found)
-    # JSON where plain texts would not do: cells of other types among them, or both empty and missing ones.
-    as_json = dtype.kind == "O" and (not plain or (blanks and gaps))
-    write = json.dumps if as_json else str
-    kind = {"dtype": str(dtype), "json": as_json, "gap": "" if blanks and not gaps else None}
-    return [None if cell is None else write(cell) for cell in found], kind
-
-
-def _series_of(cells: Cells, kind: Note) -> pd.Series[Any]:
-    if kind["dtype"] == "category":
-        codes = {text: code for code, text in enumerate(kind["texts"])}
-        categories = pd.Index(_series_of(kind["texts"], kind["kind"]))
-        places = [-1 if cell is None else codes[cell] for cell in cells]
-        return pd.Series(pd.Categorical.from_codes(places, categories, ordered=kind["ordered"]))
-    read = json.loads if kind["json"] else _READERS.get(pd.api.types.pandas_dtype(kind["dtype"]).kind, str)
-    found = [kind["gap"] if cell is None else read(cell) for cell in cells]
-    # "str" is pandas' own type of text from version 3 on; before, it would turn a missing text into "None".
-    return pd.Series(found, dtype=_TEXT_DTYPE if kind["dtype"] == "str" else kind["dtype"])
