@@ -145,10 +145,11 @@ class TokenStore:
         self.log_out()
         self._own, self.origin = FoundToken(token, source), origin
 
-    def log_out(self) -> None:
-        """Forget the session's own token. The environment's is not ours to forget."""
-        self._own = self.origin = None
+    def log_out(self) -> Token | None:
+        """Forget the session's own token and return it. The environment's is not ours to forget."""
+        own, self._own, self.origin = self._own, None, None
         self.unmask()
+        return own.token if own else None
 
     def unmask(self) -> None:
         """Take the mask off the log records; the next token that is found puts it on again."""

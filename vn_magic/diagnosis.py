@@ -56,8 +56,11 @@ def _gateway(session: Session) -> Iterator[Finding]:
         yield Finding(False, "token", *str(error).split("\nNext: "))  # noqa: FBT003 - a field
         return
     except (GatewayError, SettingsError) as error:
-        seen, *cure = str(error).replace("\n(", " (").split("\nNext: ")
-        yield Finding(False, "base URL", seen, *cure)  # noqa: FBT003 - a field
+        seen = str(error).replace("\n(", " (").split("\nNext: ")[0]
+        cure = "check the base URL, the network and any proxy, or `%vn offline` to go on without"
+        yield Finding(False, "base URL", f"{session.settings.base_url}: {seen}", cure)  # noqa: FBT003 - a field
+        where = f"{found.token.masked} from {found.source}: not checked" if found else "none"
+        yield Finding(found is not None, "token", where, "`%vn login` asks for one")
         return
     yield Finding(True, "base URL", f"{host} answers")  # noqa: FBT003 - a field
     if found is None:

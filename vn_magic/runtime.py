@@ -60,9 +60,9 @@ class Runtime:
             self._clients[wanted] = _opened(wanted)
         return self._clients[wanted]
 
-    def forget_tokens(self) -> None:
+    def forget(self, token: Token) -> None:
         """Close every client that holds a token; a job that still runs with one ends."""
-        for wanted in [wanted for wanted in self._clients if wanted.token is not None]:
+        for wanted in [wanted for wanted in self._clients if wanted.token == token]:
             self.portal.submit(self._clients.pop(wanted).close())
 
     def close(self) -> None:

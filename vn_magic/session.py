@@ -108,8 +108,9 @@ class Session:
 
     def log_out(self) -> None:
         """Forget the session's own token, and the connections that were made with it."""
-        self.tokens.log_out()
-        self.runtime.forget_tokens()
+        token = self.tokens.log_out()
+        if token is not None:
+            self.runtime.forget(token)
 
     def find_token(self) -> FoundToken | None:
         """Return the token for the present base URL and where it is from, or None."""
@@ -140,7 +141,12 @@ class Session:
         async def ask() -> Probe:
             return await (await self.runtime.client(self.settings, tokens, needs_token=needs_token)).probe()
 
-        return self.run(ask())
+        try:
+            return self.run(ask())
+        finally:
+            if candidate is not None:
+                tokens.log_out()
+                self.runtime.forget(candidate)
 
     @property
     def runtime(self) -> Runtime:

@@ -468,9 +468,9 @@ def test_a_host_that_does_not_exist_is_a_failed_connection() -> None:
 # Waiting
 
 
-def limiting_once(heard: threading.Event) -> App:
-    """Answer the first request by 429; hold those beside it until the client has heard of the limit."""
-    answers = [(429, {"retry-after": "1"}, b"")]
+def limiting_once(limit: tuple[int, dict[str, str], bytes], heard: threading.Event) -> App:
+    """Answer the first request by a limit; hold those beside it until the client has heard of it."""
+    answers = [limit]
 
     async def app(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if answers:
@@ -481,7 +481,16 @@ def limiting_once(heard: threading.Event) -> App:
     return app
 
 
-def test_a_429_holds_all_workers_for_the_time_that_the_server_named() -> None:
+@pytest.mark.parametrize(
+    "limit",
+    [
+        (429, {"retry-after": "1"}, b""),
+        error_answer(429, "", "Please retry in 1s."),
+        error_answer(200, "429", "retry in 1s"),
+    ],
+    ids=["header", "text", "inside a 200"],
+)
+def test_a_limit_holds_all_workers_for_the_time_that_the_server_named(limit: tuple[int, dict[str, str], bytes]) -> None:
     heard = threading.Event()
     watch = Watch(heard=heard.set)
 
@@ -494,7 +503,7 @@ def test_a_429_holds_all_workers_for_the_time_that_the_server_named() -> None:
 
             await asyncio.gather(work("a1", "a2"), work("b1", "b2"), work("c1", "c2"))
 
-    with served(limiting_once(heard)) as server:
+    with served(limiting_once(limit, heard)) as server:
         asyncio.run(run(server.url))
     limited, *beside = server.received[:3]
     later = server.received[3:]
@@ -511,7 +520,8 @@ def test_another_trouble_than_429_holds_nobody_else() -> None:
         async with opened(url) as client:
             first = asyncio.create_task(client.embed("a", RECIPE, watch))
             await waiting.wait()
-            await client.embed("b", RECIPE, Watch())
+            async with asyncio.timeout(60):  # less than the first one's wait
+                await client.embed("b", RECIPE, Watch())
             assert not first.done()
             first.cancel()
 

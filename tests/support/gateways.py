@@ -52,10 +52,20 @@ class Served:
 
 
 @contextmanager
-def served(app: App) -> Iterator[Served]:
-    """Serve an ASGI app on a free port of loopback, in a thread, with a log of requests."""
+def served(app: App, *, dated: bool = True) -> Iterator[Served]:
+    """Serve an ASGI app on a free port of loopback, in a thread, with a log of requests.
+
+    ``dated`` answers carry the server's own ``Date``; else the app's, if it sends one.
+    """
     server = uvicorn.Server(
-        uvicorn.Config(_logged(app, log := Served("")), host="127.0.0.1", port=0, log_level="error", lifespan="off")
+        uvicorn.Config(
+            _logged(app, log := Served("")),
+            host="127.0.0.1",
+            port=0,
+            log_level="error",
+            lifespan="off",
+            date_header=dated,
+        )
     )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

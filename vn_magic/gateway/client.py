@@ -120,7 +120,7 @@ class GatewayClient:
 
         def before_sleep(state: RetryCallState) -> None:
             error, wait = error_of(state), state.upcoming_sleep
-            if error.status == 429:
+            if isinstance(error, RateLimitedError):
                 self.pace.cool_down(wait)  # the limit is the account's: all workers wait together
             logger.debug("attempt %d: %s, next in %.2f s", state.attempt_number, type(error).__name__, wait)
             observer.on_wait(wait, error)
