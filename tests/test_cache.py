@@ -493,11 +493,13 @@ def test_the_write_ahead_log_is_used_on_local_disks_only(
 def _mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str, file_system: str, beside: str = "nfs4") -> None:
     """Have a table of mounts in the kernel's own format."""
     written = at.replace("\\", "\\134").replace(" ", "\\040")
+    root = f"/dev/root / {beside} rw,relatime 0 0"
     lines = [
-        f"/dev/root / {beside} rw,relatime 0 0",
+        root,
         f"server:/export {written} {file_system} rw,relatime 0 0",
         f"server:/export {written}-too {beside} rw,relatime 0 0",
         f"server:/export {written}/cache-too {beside} rw,relatime 0 0",
+        *([root] if at != "/" else []),
     ]
     table = tmp_path / "mounts"
     table.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -315,7 +315,7 @@ time.sleep(60)
     cache.close()
 
 
-@pytest.mark.parametrize("ending", ["", "sys.exit(0)", "raise SystemExit", "1 / 0"])
+@pytest.mark.parametrize("ending", ["sys.exit(0)", "1 / 0"])
 def test_what_is_left_is_committed_when_the_interpreter_ends(folder: Path, ending: str) -> None:
     script = (
         PREAMBLE

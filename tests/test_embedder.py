@@ -460,6 +460,15 @@ def test_the_rows_of_one_job_may_come_from_vectors_of_several_lengths(session: S
     assert gateway.texts == ["long", "short", "new"]
 
 
+def test_raw_vectors_are_as_received_and_never_cut_from_longer_ones(session: Session, gateway: Served) -> None:
+    job(session, ["text"], dimension=512)
+    job(session, ["text"], dimension=256)  # normalised, so the prefix will do
+    assert gateway.texts == ["text"]
+    raw = job(session, ["text"], dimension=256, unit_length=False)
+    assert gateway.texts == ["text", "text"]
+    assert np.array_equal(raw.matrix, [sent("text", 256)])
+
+
 def test_a_stranger_s_longer_vectors_do_not_serve_shorter_requests(token: str) -> None:
     async def by_size(_text: str) -> Answer | None:
         return json_answer({"embedding": {"values": [1.0] * sizes.pop(0)}})

@@ -25,6 +25,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from support.gateways import App, Receive, Send, answering, json_answer, served
 
 from vn_magic.credentials import Token
@@ -772,10 +775,6 @@ def test_a_proxy_of_a_kind_that_cannot_be_used_is_an_error_and_not_passed_by(mon
 @contextmanager
 def tls_server(folder: Path) -> Iterator[tuple[str, list[bytes]]]:
     """Listen with a certificate that nobody signed; log what arrives under the encryption."""
-    x509 = pytest.importorskip("cryptography.x509", reason="comes with google-genai, makes a certificate here")
-    from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415 - only where it is there
-    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415 - as above
-
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     today = datetime.now(UTC)
