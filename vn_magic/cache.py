@@ -27,7 +27,7 @@ FILE_NAME = "embeddings.sqlite3"
 FOLDER_VARIABLE = "VN_MAGIC_CACHE"
 _KEYS_A_QUERY = 400
 _BUSY_SECONDS = 10.0
-_BUSY_AGAIN_MS = 100
+_BUSY_AGAIN_SECONDS = 0.1
 
 # Numbered by position and never edited: a change of the schema is a new entry.
 MIGRATIONS = (
@@ -93,6 +93,7 @@ class EmbeddingCache:
         self._path = folder / FILE_NAME
         self._file: sqlite3.Connection | None = None
         self._opened: os.stat_result | None = None
+        self._busy_seconds = _BUSY_SECONDS
         self._memory: sqlite3.Connection | None = None
 
     def look_up(self, keys: Sequence[CacheKey], deliver: Deliver, *, prefixes: bool) -> None:
@@ -156,15 +157,14 @@ class EmbeddingCache:
         """Do work on the file and return its result; where the file is of no use, say so once and return another."""
         try:
             try:
-                return work(self._open())
+                done = work(self._open())
             except sqlite3.DatabaseError as error:
                 if not _is_damage(error):
                     raise
                 self._set_aside(str(error))
-                return work(self._open())
+                done = work(self._open())
         except (sqlite3.Error, OSError) as error:  # read-only, full, locked for too long, of a newer version
-            if self._file is not None:
-                self._file.execute(f"PRAGMA busy_timeout = {_BUSY_AGAIN_MS}")  # a lasting lock is not waited for twice
+            self._wait_for_locks(_BUSY_AGAIN_SECONDS)  # a lasting lock is not waited for twice
             reason = getattr(error, "strerror", None) or error
             self._say_once(
                 f"The cache file cannot be used just now ({reason}); new vectors are kept in memory only until it can, "
@@ -172,10 +172,22 @@ class EmbeddingCache:
                 "can be written."
             )
             return otherwise
+        self._wait_for_locks(_BUSY_SECONDS)
+        return done
+
+    def _wait_for_locks(self, seconds: float) -> None:
+        if self._file is not None and seconds != self._busy_seconds:
+            self._busy_seconds = seconds
+            with suppress(sqlite3.Error):
+                self._file.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
 
     def _open(self) -> sqlite3.Connection:
+        if self._file is not None and not self._is_in_place():
+            self.close()
         if self._file is None:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._opened = self._path.stat() if self._path.exists() else None
+            self._busy_seconds = _BUSY_SECONDS
             db = _connect(str(self._path))
             try:
                 _migrate(db)  # first of all: a file of a newer version is left as it is
@@ -187,16 +199,18 @@ class EmbeddingCache:
             self._file, self._opened = db, self._path.stat()
         return self._file
 
+    def _is_in_place(self) -> bool:
+        """Whether the path still leads to the file that is open: people delete caches, and kernels set them aside."""
+        try:
+            return self._opened is not None and os.path.samestat(self._opened, self._path.stat())
+        except OSError:
+            return False
+
     def _set_aside(self, reason: str) -> None:
         """Move a damaged file out of the way, unless another kernel has done so already."""
         self.close()
-        try:
-            if self._opened is not None and not os.path.samestat(self._opened, self._path.stat()):
-                return
-        except FileNotFoundError:
+        if not self._is_in_place():
             return
-        finally:
-            self._opened = None
         aside = self._path.with_suffix(f".damaged-{time.time_ns()}")
         self._path.rename(aside)
         for left_over in ("-wal", "-shm", "-journal"):
