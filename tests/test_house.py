@@ -20,6 +20,7 @@ FLOORS = (
     ("__init__",),
     ("notebook",),
     ("diagnosis", "accessor"),
+    ("queries",),
     ("api",),
     ("session", "files"),
     ("runtime", "request"),

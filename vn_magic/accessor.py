@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,7 @@ from vn_magic.api import current_session
 from vn_magic.embeddings import Provenance
 from vn_magic.exceptions import InputError, ProvenanceError
 from vn_magic.frames import is_vector_column, matrix_of, noted_columns, provenance_of, state_provenance
-from vn_magic.models import OFFLINE_MODEL
-from vn_magic.session import Session
-from vn_magic.settings import Recipe, host_of
+from vn_magic.queries import embedded_query
 
 # Bytes; beyond that a kernel is more likely to die than to answer.
 _LARGEST_SIMILARITY = 4e9
@@ -108,7 +105,9 @@ class VectorAccessor:
         from vn_magic.explore.neighbors import nearest  # noqa: PLC0415 - as above
 
         matrix = self.matrix
-        vector = self._embedded(query) if isinstance(query, str) else _as_vector(query)
+        vector = (
+            embedded_query(query, self.provenance, current_session()) if isinstance(query, str) else _as_vector(query)
+        )
         try:
             rows, scores = nearest(matrix, vector, k, unit_length=self.provenance.unit_length)
         except ValueError as error:
@@ -168,19 +167,6 @@ class VectorAccessor:
         what = f"has several columns of vectors ({names})" if found else "has no column of vectors"
         raise InputError(f"The frame {what}, and .vec needs exactly one.\nNext: df['COLUMN'].vec for one of them.")
 
-    def _embedded(self, query: str) -> NDArray[np.float32]:
-        session = current_session()
-        rows = self.provenance
-        _check_place(rows, session)
-        task = "RETRIEVAL_QUERY" if rows.task_type == "RETRIEVAL_DOCUMENT" else rows.task_type
-        recipe = Recipe(rows.model, rows.dimension, task, unit_length=rows.unit_length)
-        # The rows' own recipe, not the session's settings.
-        request = replace(session.prepare([query], result="numpy"), recipe=recipe)
-        embeddings = session.guard(lambda: session.run_request(request))
-        rows.check_comparable(embeddings.provenance)
-        vector: NDArray[np.float32] = embeddings.matrix[0]
-        return vector
-
 
 def register_accessors() -> None:
     """Make ``.vec`` known to pandas, for frames and for Series; once, or ``%reload_ext`` would warn on stderr."""
@@ -210,25 +196,4 @@ def _check_dimension(matrix: NDArray[np.float32], provenance: Provenance) -> Non
         raise ProvenanceError(
             f"The vectors have {matrix.shape[1]} values, but the note of their origin says {provenance.dimension}: "
             "the column was replaced since.\nNext: embed again, or state the right provenance."
-        )
-
-
-def _check_place(rows: Provenance, session: Session) -> None:
-    """Refuse before a request is paid for, where it is clear already that it could not be compared."""
-    rows_offline, session_offline = rows.model == OFFLINE_MODEL, session.settings.offline
-    base_url = session.settings.base_url
-    if session_offline and not rows_offline:
-        raise ProvenanceError(
-            f"These rows are from {rows.source}, but the session is offline: its vectors cannot be compared.\n"
-            "Next: `%vn offline off`, then ask again."
-        )
-    if rows_offline and not session_offline and base_url.startswith("https:"):
-        raise ProvenanceError(
-            f"These rows are offline (lexical) vectors, but the session talks to {base_url}.\n"
-            "Next: `%vn offline on` for this question, or embed the rows at the gateway."
-        )
-    if not rows_offline and rows.source != host_of(base_url):
-        raise ProvenanceError(
-            f"These rows are from {rows.source}, but the session talks to {base_url}.\n"
-            "Next: set the base URL that the rows are from, or embed the rows at this one."
         )

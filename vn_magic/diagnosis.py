@@ -51,7 +51,7 @@ def _gateway(session: Session) -> Iterator[Finding]:
     host = host_of(session.settings.base_url)
     try:
         found = session.find_token()
-        report = session.probe(needs_token=False)
+        report = session.run(session.probe(needs_token=False))
     except TokenError as error:
         yield Finding(False, "token", *str(error).split("\nNext: "))  # noqa: FBT003 - a field
         return

@@ -116,8 +116,8 @@ class Session:
         """Return the token for the present base URL and where it is from, or None."""
         return self.tokens.find(origin_of(self.settings.base_url))
 
-    def probe(self, candidate: Token | None = None, *, needs_token: bool = True) -> Probe:
-        """Check base URL and token with a free request.
+    async def probe(self, candidate: Token | None = None, *, needs_token: bool = True) -> Probe:
+        """Check base URL and token with a free request. Runs on the loop of the session's portal.
 
         Parameters
         ----------
@@ -137,12 +137,8 @@ class Session:
         if candidate is not None:
             tokens = TokenStore({})
             tokens.log_in(candidate, "candidate", origin_of(self.settings.base_url))
-
-        async def ask() -> Probe:
-            return await (await self.runtime.client(self.settings, tokens, needs_token=needs_token)).probe()
-
         try:
-            return self.run(ask())
+            return await (await self.runtime.client(self.settings, tokens, needs_token=needs_token)).probe()
         finally:
             if candidate is not None:
                 tokens.log_out()

@@ -12,7 +12,8 @@ from IPython.core.interactiveshell import InteractiveShell
 from vn_magic.credentials import TOKEN_FILE_VARIABLE, TOKEN_VARIABLES, Token
 from vn_magic.exceptions import GatewayError, TokenError, TokenRefusedError
 from vn_magic.gateway.probe import Verdict
-from vn_magic.notebook.card import show_lines, size_text
+from vn_magic.notebook.card import show_lines
+from vn_magic.notebook.phrases import size_text
 from vn_magic.session import OFFLINE_NOTICE, Session
 from vn_magic.settings import Settings, check_transport_is_private, host_of
 
@@ -28,24 +29,35 @@ def login(_words: Sequence[str], session: Session, shell: InteractiveShell) -> N
         When the gateway refuses it; an earlier one stays.
     """
     check_transport_is_private(session.settings)
-    host = host_of(session.settings.base_url)
-    token = Token(_asked(f"Token for {host} (hidden): ", shell))
-    who = f"{token.masked} for {host}"
+    token = Token(_asked(f"Token for {host_of(session.settings.base_url)} (hidden): ", shell))
+    show_lines(session.run(take_token(token, session, "%vn login")))
+
+
+async def take_token(token: Token, session: Session, source: str) -> list[str]:
+    """Hold a token in the session after one free check, and return lines that say what came of it.
+
+    Raises
+    ------
+    SettingsError
+        When the token would travel in the clear.
+    TokenRefusedError
+        When the gateway refuses it; an earlier one stays.
+    """
+    check_transport_is_private(session.settings)
+    who = f"{token.masked} for {host_of(session.settings.base_url)}"
     if session.settings.offline:
-        session.log_in(token, "%vn login")
-        show_lines([f"{who}: kept, not checked: the session is offline. `%vn offline off` uses it."])
-        return
+        session.log_in(token, source)
+        return [f"{who}: kept, not checked: the session is offline. `%vn offline off` uses it."]
     try:
-        verdict = session.probe(token).verdict
+        verdict = (await session.probe(token)).verdict
     except GatewayError as error:
-        session.log_in(token, "%vn login")
-        show_lines([f"{who}: kept, but it could not be checked.", *str(error).splitlines()])
-        return
+        session.log_in(token, source)
+        return [f"{who}: kept, but it could not be checked.", *str(error).splitlines()]
     if verdict is Verdict.REFUSED:
         raise TokenRefusedError(f"{who}: {TokenRefusedError.meaning} It is not kept.\n{TokenRefusedError.cure}")
-    session.log_in(token, "%vn login")
+    session.log_in(token, source)
     checked = "accepted" if verdict is Verdict.ACCEPTED else "cannot be checked here; the first text will tell"
-    show_lines([f"{who}: {checked}."])
+    return [f"{who}: {checked}."]
 
 
 def logout(_words: Sequence[str], session: Session, _shell: InteractiveShell) -> None:
@@ -69,7 +81,7 @@ def status(_words: Sequence[str], session: Session, _shell: InteractiveShell) ->
     )
     lines = [
         f"vn_magic   {place}",
-        f"token: {_token_line(session)}",
+        f"token: {token_line(session)}",
         f"cache: {info.path or 'in memory only'}, {info.rows:,} rows, {size_text(info.size)}",
         f"session: {used}",
         *(f"{name:<{width}}  {value:<{value_width}}  {source}" for name, value, source in rows),
@@ -85,10 +97,11 @@ def offline(words: Sequence[str], session: Session, _shell: InteractiveShell) ->
         session.untold([OFFLINE_NOTICE])  # said here, so the next card need not
         show_lines(["The session is offline.", OFFLINE_NOTICE, "`%vn offline off` goes back to the gateway."])
     else:
-        show_lines([f"The session talks to {session.settings.base_url}.", f"token: {_token_line(session)}"])
+        show_lines([f"The session talks to {session.settings.base_url}.", f"token: {token_line(session)}"])
 
 
-def _token_line(session: Session) -> str:
+def token_line(session: Session) -> str:
+    """Return which token the session would send, masked, and where it is from."""
     found = session.find_token()
     if found is not None:
         return f"{found.token.masked} from {found.source}"

@@ -12,17 +12,12 @@ from uuid import uuid4
 from IPython.display import display, update_display
 
 from vn_magic.embeddings import Embeddings
-from vn_magic.lookup import Plan
-from vn_magic.models import OFFLINE_MODEL, facts_of
+from vn_magic.notebook.phrases import final_lines, progress_line, shortened
 from vn_magic.notebook.strip import strip_html, strip_text
 from vn_magic.progress import ProgressEvent
-from vn_magic.settings import Recipe
-from vn_magic.texts import estimated_tokens
 
 SHOWN_ROWS = 3
-_TEXT_WIDTH = 60
 _SECONDS_BETWEEN_UPDATES = 0.2
-_BAR_CELLS = 24
 
 
 class Card:
@@ -65,7 +60,7 @@ class Card:
         self._updated = now
         line = progress_line(self._name, self._latest)
         if self._in_kernel:
-            self._show(line, _html_lines([line]))
+            self._show(line, html_lines([line]))
         elif sys.stdout.isatty():
             self._rewrite(line)
 
@@ -88,7 +83,7 @@ class Card:
         kept = "; what arrived is in the cache" if self._kept else ""
         line = f"{self._name}   stopped at {event.done:,} of {event.rows:,} rows{kept}"
         if self._in_kernel:
-            self._show(line, _html_lines([line]))
+            self._show(line, html_lines([line]))
         else:
             self._rewrite("")
             _write(line + "\n")
@@ -114,88 +109,13 @@ def _write(text: str) -> None:
     sys.stdout.flush()
 
 
-def progress_line(name: str, event: ProgressEvent) -> str:
-    """Return one line about a running job."""
-    filled = _BAR_CELLS * event.done // max(event.rows, 1)
-    new = event.done - event.cached
-    rate = f"{new / event.seconds:.0f} rows/s" if new and event.seconds > 0 else ""
-    parts = [f"{event.done:,} of {event.rows:,} rows", f"{event.cached:,} from cache" if event.cached else "", rate]
-    parts += [f"{event.retries:,} retries" if event.retries else "", f"{event.failed:,} failed" if event.failed else ""]
-    parts += [f"waiting {event.waiting}" if event.waiting else ""]
-    return f"{name}   {'█' * filled}{'░' * (_BAR_CELLS - filled)}   {' · '.join(filter(None, parts))}"
-
-
-def counted(number: int, one: str, many: str = "") -> str:
-    """Return ``1 request``, ``1,024 requests``."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
-def size_text(size: int) -> str:
-    """Return a number of bytes as people read it."""
-    return f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:,.0f} kB"
-
-
-def final_lines(name: str, embeddings: Embeddings) -> list[str]:
-    """Return the two lines that say what was done, and the session's notices."""
-    of, did = embeddings.provenance, embeddings.summary
-    rows, dimension = embeddings.matrix.shape
-    length = "unit length" if of.unit_length else "raw"
-    tokens = f"{'≈' if did.tokens_estimated else ''}{counted(did.tokens, 'token')}" if did.new else ""
-    place = "offline stand-in: lexical, not semantic" if of.model == OFFLINE_MODEL else of.source
-    numbers = [
-        f"{did.new:,} new, {did.cached:,} from cache",
-        counted(did.duplicates, "duplicate") if did.duplicates else "",
-        f"{did.failed:,} failed, see the column `error`" if did.failed else "",
-        tokens,
-        f"{counted(did.requests, 'request')}, {counted(did.retries, 'retry', 'retries')}",
-        f"{did.seconds:.2f} s",
-        place,
-    ]
-    head = f"{name}   {rows:,} × {dimension}   {' · '.join(filter(None, (of.model, of.task_type, length)))}"
-    return [head, " · ".join(filter(None, numbers)), *did.notices]
-
-
-def plan_lines(plan: Plan, texts: Sequence[str | None], recipe: Recipe) -> list[str]:
-    """Return what a dry run has found out."""
-    missing = [text for row in plan.missing if (text := texts[row]) is not None]
-    unusable = sum(text is None for text in texts)
-    tokens = [estimated_tokens(text) for text in missing]
-    lines = [
-        f"dry run   {plan.rows:,} × {recipe.dimension}   {recipe.model}; nothing was sent",
-        " · ".join(
-            (
-                f"{plan.cached:,} from cache",
-                counted(plan.duplicates, "duplicate"),
-                f"{counted(len(missing), 'request')} would be sent",
-                f"≈{sum(tokens):,} tokens",
-            )
-        ),
-    ]
-    if unusable:
-        lines.append(f"{unusable:,} rows cannot be embedded (missing, blank or not text)")
-    limit = facts_of(recipe.model).token_limit
-    long = [row for row, count in zip(plan.missing, tokens, strict=True) if limit and count > limit]
-    if long:
-        named = ", ".join(map(str, long[:5])) + (" …" if len(long) > 5 else "")
-        lines.append(
-            f"{counted(len(long), 'row looks', 'rows look')} longer than the {limit:,} tokens that the model reads "
-            f"(row {named}); the service cuts them without notice"
-        )
-    return lines
-
-
 def show_lines(lines: Sequence[str]) -> None:
     """Show a few lines as a card that does not change."""
-    display({"text/plain": "\n".join(lines), "text/html": _html_lines(lines)}, raw=True)
+    display({"text/plain": "\n".join(lines), "text/html": html_lines(lines)}, raw=True)
 
 
 def _first_rows(embeddings: Embeddings) -> list[tuple[str, int]]:
-    return [(_shortened(text), row) for row, text in enumerate(embeddings.texts[:SHOWN_ROWS])]
-
-
-def _shortened(text: str | None) -> str:
-    line = " ".join((text or "(no text)").split())
-    return line if len(line) <= _TEXT_WIDTH else line[: _TEXT_WIDTH - 1] + "…"
+    return [(shortened(text), row) for row, text in enumerate(embeddings.texts[:SHOWN_ROWS])]
 
 
 def _text_card(lines: Sequence[str], embeddings: Embeddings) -> str:
@@ -212,10 +132,10 @@ def _html_card(lines: Sequence[str], embeddings: Embeddings) -> str:
         for text, row in _first_rows(embeddings)
     )
     table = f'<table style="border:none;margin:2px 0 0 0;background:none">{rows}</table>' if rows else ""
-    return _html_lines(lines, table)
+    return html_lines(lines, table)
 
 
-def _html_lines(lines: Sequence[str], more: str = "") -> str:
+def html_lines(lines: Sequence[str], more: str = "") -> str:
     """Return lines as HTML in the colours of the page, light or dark, the first one strong."""
     first, *others = (escape(line) for line in lines)
     rest = "".join(f'<div style="opacity:.8">{line}</div>' for line in others)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from IPython.core.interactiveshell import InteractiveShell
 
-from vn_magic.notebook.card import show_lines, size_text
+from vn_magic.notebook.card import show_lines
+from vn_magic.notebook.phrases import size_text
 from vn_magic.session import Session
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import ast
-import builtins
-import keyword
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,13 +11,13 @@ from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class
 
 from vn_magic.exceptions import InputError
 from vn_magic.notebook import vn
-from vn_magic.notebook.card import Card, plan_lines, show_lines
+from vn_magic.notebook.card import Card, show_lines
+from vn_magic.notebook.names import check_output_name
 from vn_magic.notebook.options import EmbedLine, help_text, parse_cell_line, parse_line, refuse_tokens
+from vn_magic.notebook.phrases import plan_lines
 from vn_magic.request import Request, Vectors
 from vn_magic.rows import DEFAULT_COLUMN, Rows, split_rows
 from vn_magic.session import Session
-
-_IPYTHON_NAMES = re.compile(r"^(In|Out|get_ipython|exit|quit|open|display|_+|_i+|_ii?i?|_dh|_oh|_ih|_sh|_i?\d+)$")
 
 
 @magics_class
@@ -109,25 +106,6 @@ class EmbedMagics(Magics):
 
 
 EmbedMagics.embed.__doc__ = help_text()
-
-
-def check_output_name(name: str) -> None:
-    """Refuse a name that cannot be a variable, or that would hide something people need.
-
-    Raises
-    ------
-    InputError
-        Saying why.
-    """
-    if not name.isidentifier() or keyword.iskeyword(name):
-        why = "is a Python keyword" if keyword.iskeyword(name) else "is not a name that a variable can have"
-    elif _IPYTHON_NAMES.match(name):
-        why = "belongs to IPython"
-    elif hasattr(builtins, name):
-        why = "is a Python builtin, which would be hidden"
-    else:
-        return
-    raise InputError(f"The output {name!r} {why}.\nNext: choose another name, e.g. vectors.")
 
 
 def _rows_of(parsed: EmbedLine, cell: str, variables: Mapping[str, Any]) -> Rows:
