@@ -462,3 +462,88 @@ def test_the_accessor_is_there_after_import_alone() -> None:
     assert hasattr(pd.DataFrame, "vec")
     assert hasattr(pd.Series, "vec")
     assert "drop_duplicates" in (pd.DataFrame.vec.__doc__ or "")  # it names what pandas cannot do
+
+
+# Pictures
+
+
+def drawn(picture: Any) -> list[dict[str, Any]]:
+    values: list[dict[str, Any]] = picture.spec["data"]["values"]
+    return values
+
+
+def test_a_scatter_stands_where_project_says_with_the_texts_of_the_frame(frame: pd.DataFrame) -> None:
+    points = drawn(frame.vec.scatter())
+    plane = frame.vec.project()
+    assert [(np.float32(point["x"]), np.float32(point["y"])) for point in points] == list(
+        plane.itertuples(index=False, name=None)
+    )
+    assert [point["text"] for point in points] == TEXTS
+
+
+def test_another_column_gives_the_texts_and_the_index_where_there_is_none(frame: pd.DataFrame) -> None:
+    assert [point["text"] for point in drawn(frame.vec.scatter(text="number"))] == list("01234")
+    labelled = frame.drop(columns="text").set_axis(list("abcde"))
+    assert [point["text"] for point in drawn(labelled.vec.scatter())] == list("abcde")
+    assert [point["text"] for point in drawn(labelled["embedding"].vec.scatter())] == list("abcde")
+
+
+@pytest.mark.parametrize(
+    ("column", "shown"),
+    [
+        ([1, 2, None, 4, 5], [1.0, 2.0, None, 4.0, 5.0]),
+        (pd.array([1, 2, None, 4, 5], dtype="Int64"), [1.0, 2.0, None, 4.0, 5.0]),
+        ([True, False, True, True, True], ["True", "False", "True", "True", "True"]),
+        (pd.Categorical([3, 1, 3, 1, None]), ["3", "1", "3", "1", "(no value)"]),
+        (pd.array(["a", None, "b", "a", "b"], dtype="string"), ["a", "(no value)", "b", "a", "b"]),
+        (pd.to_datetime(["2026-01-01"] * 4 + [None]), ["2026-01-01 00:00:00"] * 4 + ["(no value)"]),
+    ],
+)
+def test_a_column_colours_the_points_by_what_it_holds(frame: pd.DataFrame, column: Any, shown: list[object]) -> None:
+    frame["kind"] = column
+    assert [point["color"] for point in drawn(frame.vec.scatter(color="kind"))] == shown
+
+
+@pytest.mark.parametrize("make", [list, tuple, np.array, pd.Series])
+def test_values_of_the_right_length_colour_the_points(frame: pd.DataFrame, make: Any) -> None:
+    assert [point["color"] for point in drawn(frame.vec.scatter(color=make([5, 4, 3, 2, 1])))] == [5, 4, 3, 2, 1]
+    assert [point["color"] for point in drawn(frame["embedding"].vec.scatter(color=make(["a"] * 5)))] == ["a"] * 5
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"color": "colour"}, "there is no column 'colour'; the frame has 'text', 'embedding', 'number'"),
+        ({"color": [1, 2]}, "one value for each of 5 rows"),
+        ({"color": pd.Series([1] * 5, index=list("abcde"))}, "another index"),
+        ({"color": 1.5}, "one value for each of 5 rows"),
+        ({"text": "body"}, "no column 'body' to take the texts from"),
+        ({"method": "som"}, "no method 'som'"),
+    ],
+)
+def test_what_cannot_be_drawn_is_said_in_short(frame: pd.DataFrame, options: dict[str, Any], why: str) -> None:
+    with pytest.raises(InputError, match=why) as raised:
+        frame.vec.scatter(**options)
+    assert len(str(raised.value).splitlines()) <= 3
+
+
+def test_a_series_has_no_columns_to_name(frame: pd.DataFrame) -> None:
+    with pytest.raises(InputError, match="a Series of vectors has none"):
+        frame["embedding"].vec.heatmap(text="number")
+
+
+def test_a_heatmap_has_the_similarity_of_the_frame(frame: pd.DataFrame) -> None:
+    rows = frame.vec.heatmap().spec["datasets"]["rows"]
+    np.testing.assert_allclose([row["score"] for row in rows], frame.vec.similarity(), atol=6e-4)
+    assert [row["text"] for row in rows] == TEXTS
+
+
+def test_pictures_of_the_stand_in_say_that_it_is_lexical(frame: pd.DataFrame) -> None:
+    assert "offline-lexical: lexical, not semantic" in frame.vec.scatter().text
+    assert "offline-lexical: lexical, not semantic" in frame.vec.heatmap().text
+
+
+def test_a_picture_needs_to_know_where_vectors_come_from(frame: pd.DataFrame) -> None:
+    frame.attrs.clear()
+    with pytest.raises(ProvenanceError, match="not known where"):
+        frame.vec.scatter()

@@ -52,6 +52,7 @@ def matrix_of(frame: Any) -> np.ndarray:
 
 def test_public_are_these_names_and_no_others() -> None:
     assert sorted(vn_magic.__all__) == [
+        "EmbedPanel",
         "Embeddings",
         "Provenance",
         "Session",

@@ -120,11 +120,17 @@ def test_rows_are_committed_at_most_64_behind(
     monkeypatch.setattr(cache_thread, "COMMIT_SECONDS", 3600.0)
     for number in range(COMMIT_ROWS - 1):
         cache.keep(row(number))
-    assert numbers_in(cache, range(COMMIT_ROWS)) == set()  # the thread has taken them all and waits for one more
+    assert numbers_in(cache, range(COMMIT_ROWS, 2 * COMMIT_ROWS)) == set()  # the thread has taken them all and waits
     assert rows_on_disk(folder) == 0
     for number in range(COMMIT_ROWS - 1, 2 * COMMIT_ROWS + 10):
         cache.keep(row(number))
     assert until(lambda: rows_on_disk(folder) == 2 * COMMIT_ROWS)
+
+
+def test_a_row_that_waits_for_its_commit_is_found(cache: CacheThread, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_thread, "COMMIT_SECONDS", 3600.0)
+    cache.keep(row(1))
+    assert numbers_in(cache, range(3)) == {1}
 
 
 def test_a_row_is_committed_in_time_when_no_other_follows(

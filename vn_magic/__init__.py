@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vn_magic.accessor import register_accessors
 from vn_magic.api import aembed, current_session, embed
@@ -14,7 +14,10 @@ from vn_magic.session import Session
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+    from vn_magic.notebook.panel.panel import EmbedPanel
+
 __all__ = [
+    "EmbedPanel",
     "Embeddings",
     "Provenance",
     "Session",
@@ -45,3 +48,11 @@ def unload_ipython_extension(shell: InteractiveShell) -> None:
     from vn_magic.notebook.extension import unload  # noqa: PLC0415 - as above
 
     unload(shell)
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - what a module has differs in type
+    if name == "EmbedPanel":
+        from vn_magic.notebook.panel.panel import EmbedPanel  # noqa: PLC0415 - ipywidgets waits until it is used
+
+        return EmbedPanel
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from vn_magic import pictures
 from vn_magic.api import current_session
 from vn_magic.embeddings import Provenance
 from vn_magic.exceptions import InputError, ProvenanceError
 from vn_magic.frames import is_vector_column, matrix_of, noted_columns, provenance_of, state_provenance
 from vn_magic.queries import embedded_query
+from vn_magic.rows import DEFAULT_COLUMN
 
 # Bytes; beyond that a kernel is more likely to die than to answer.
 _LARGEST_SIMILARITY = 4e9
@@ -128,6 +130,45 @@ class VectorAccessor:
         plane.attrs["explained_variance"] = [float(share) for share in projection.explained]
         return plane
 
+    def scatter(self, color: object = None, text: str = DEFAULT_COLUMN, method: str = "pca") -> pictures.Picture:
+        """Draw the rows as points, with their texts on hovering, and say how much of them the plane keeps.
+
+        Parameters
+        ----------
+        color
+            A column of the frame, or a value for each row: numbers become a scale, the rest categories.
+        text
+            The column of the texts; where there is no ``text``, the index stands for it.
+        method
+            ``pca``, or ``umap`` or ``tsne`` where umap-learn or scikit-learn is installed.
+
+        Returns
+        -------
+        Picture
+            A notebook shows it; ``str()`` of it says what it shows.
+
+        Raises
+        ------
+        InputError
+            When there is no such column or method, or no row has a vector.
+        """
+        given = self._colors(color)
+        values, name = (
+            (None, "") if given is None else (_plain_values(given), "" if given.name is None else str(given.name))
+        )
+        return pictures.scatter(
+            self.matrix,
+            self._texts(text),
+            provenance=self.provenance,
+            color=values,
+            color_name=name,
+            method=method,
+        )
+
+    def heatmap(self, text: str = DEFAULT_COLUMN) -> pictures.Picture:
+        """Draw the cosine similarity of the rows, the first sixty of them, to one another; see `scatter`."""
+        return pictures.heatmap(self.matrix, self._texts(text), provenance=self.provenance)
+
     def save(self, path: str | Path) -> Path:
         """Write the frame with vectors and provenance to ``.parquet``, ``.npz`` or ``.csv``; see `vn_magic.load`.
 
@@ -141,6 +182,48 @@ class VectorAccessor:
         from vn_magic.files import save  # noqa: PLC0415 - as above
 
         return save(self._frame, self._name, Path(path))
+
+    def _texts(self, name: str) -> list[str | None]:
+        named = self._named(name)
+        if named is None and name != DEFAULT_COLUMN:
+            raise InputError(f"There is no column {name!r} to take the texts from; {self._column_list}.")
+        values = _plain_values(self._data.index.to_series() if named is None else named)
+        return [None if value is None else str(value) for value in values]
+
+    def _colors(self, color: object) -> pd.Series[Any] | None:
+        if color is None:
+            return None
+        if isinstance(color, pd.Series):
+            if not color.index.equals(self._data.index):
+                raise InputError(
+                    "color: the Series has another index than the rows.\n"
+                    "Next: color=series.reindex(df.index), or series.to_numpy() where the order is the same."
+                )
+            return color
+        if isinstance(color, str | int):
+            named = self._named(color)
+            if named is None:
+                raise InputError(f"color: there is no column {color!r}; {self._column_list}.")
+            return named
+        values = list(color) if isinstance(color, Collection) else []
+        if len(values) != len(self._data):
+            raise InputError(f"color: expected a column, or one value for each of {len(self._data):,} rows.")
+        return pd.Series(values, index=self._data.index, dtype=getattr(color, "dtype", None))
+
+    def _named(self, name: Hashable) -> pd.Series[Any] | None:
+        """Return a column by its name, or by what its name looks like on a magic's line."""
+        if isinstance(self._data, pd.Series):
+            return None
+        found = [at for at, column in enumerate(self._data.columns) if column == name or str(column) == name]
+        if len(found) > 1:
+            raise InputError(f"There are several columns called {name!r}.\nNext: rename them apart.")
+        return self._data.iloc[:, found[0]] if found else None
+
+    @property
+    def _column_list(self) -> str:
+        if isinstance(self._data, pd.Series):
+            return "a Series of vectors has none"
+        return f"the frame has {', '.join(map(repr, map(str, self._data.columns)))}"
 
     @property
     def _name(self) -> str:
@@ -179,6 +262,14 @@ def register_accessors() -> None:
 def _holds_vectors(frame: pd.DataFrame, name: Hashable) -> bool:
     column = frame[name]
     return isinstance(column, pd.Series) and is_vector_column(column)
+
+
+def _plain_values(column: pd.Series[Any]) -> list[Any]:
+    """Return a column's values, None where one is missing; as texts where they are categories."""
+    kept = column.notna().tolist()
+    values = column.astype(object).tolist()
+    as_text = isinstance(column.dtype, pd.CategoricalDtype)
+    return [(str(value) if as_text else value) if there else None for value, there in zip(values, kept, strict=True)]
 
 
 def _as_vector(query: object) -> NDArray[np.float32]:

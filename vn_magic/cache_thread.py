@@ -7,6 +7,7 @@ import atexit
 import threading
 import time
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,10 +25,11 @@ COMMIT_SECONDS = 0.1
 
 @dataclass(slots=True)
 class _Task:
-    """Work for the thread, and where its result goes."""
+    """Work for the thread, and where its result goes. Rows of ``wanted`` families are committed before it."""
 
     work: Callable[[EmbeddingCache], Any]
     after_commit: bool
+    wanted: AbstractSet[bytes] = frozenset()
     future: Future[Any] = field(default_factory=Future)
 
     def run(self, cache: EmbeddingCache) -> None:
@@ -67,12 +69,12 @@ class CacheThread:
         self._put(row)
 
     async def look_up(self, keys: Sequence[CacheKey], deliver: Deliver, *, prefixes: bool) -> None:
-        """Do `EmbeddingCache.look_up` in the thread; ``deliver`` is called there.
-
-        Rows that are not committed yet are not found: a commit for every look-up would cost more than it saves.
-        """
+        """Do `EmbeddingCache.look_up` in the thread; ``deliver`` is called there."""
         look_up = partial(EmbeddingCache.look_up, keys=keys, deliver=deliver, prefixes=prefixes)
-        await asyncio.wrap_future(self._run(look_up, after_commit=False))
+        # Only where such a row waits for its commit: one for every look-up would cost more than it saves.
+        task = _Task(look_up, after_commit=False, wanted=frozenset(key.family for key in keys))
+        self._put(task)
+        await asyncio.wrap_future(task.future)
 
     async def flush(self) -> None:
         """Return when every row handed over so far is committed."""
@@ -98,8 +100,8 @@ class CacheThread:
             self._thread = None
             atexit.unregister(self.close)
 
-    def _run(self, work: Callable[[EmbeddingCache], T], *, after_commit: bool = True) -> Future[T]:
-        task = _Task(work, after_commit)
+    def _run(self, work: Callable[[EmbeddingCache], T]) -> Future[T]:
+        task = _Task(work, after_commit=True)
         self._put(task)
         return task.future
 
@@ -130,7 +132,7 @@ class CacheThread:
                 self._cache.close()
                 return
             else:
-                if item.after_commit:
+                if item.after_commit or not item.wanted.isdisjoint(row.key.family for row in rows):
                     self._commit(rows)
                 item.run(self._cache)
 

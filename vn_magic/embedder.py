@@ -19,6 +19,7 @@ from vn_magic.models import OFFLINE_MODEL
 from vn_magic.progress import JobSummary, ProgressEvent, ProgressListener, Totals
 from vn_magic.settings import JobOptions, Recipe
 from vn_magic.texts import estimated_tokens
+from vn_magic.underway import Underway
 
 if TYPE_CHECKING:
     from vn_magic.gateway.client import GatewayClient
@@ -42,6 +43,8 @@ class EmbeddingJob:
         Whom to ask. The client belongs to the loop that runs the job.
     cache
         Answers first and keeps what comes; None to do without.
+    underway
+        What other jobs of the session are asking for just now.
     totals
         The session's, counted up as the job goes.
     report
@@ -58,6 +61,7 @@ class EmbeddingJob:
         origin: Origin,
         client: GatewayClient,
         cache: CacheThread | None,
+        underway: Underway,
         totals: Totals,
         report: ProgressListener,
     ) -> None:
@@ -68,8 +72,10 @@ class EmbeddingJob:
         self._origin = origin
         self._client = client
         self._cache = cache
+        self._underway = underway
         self._totals = totals
         self._report = report
+        self._shares = cache is not None and not options.refresh
         self._lookup = Lookup(texts, recipe, origin, None if options.refresh else cache)
         self._first, self._twins = distinct_rows(texts)
         self._units = len(self._first) + len(self._errors)
@@ -171,17 +177,32 @@ class EmbeddingJob:
                 worker.cancel()
 
     async def _embed(self, row: int) -> None:
-        # Another kernel may have finished this row since the first look.
-        if not await self._lookup.missing([row], self._take_cached):
+        """Get a row's vector: from another job that is asking for it, from the cache, or from the gateway."""
+        if not self._shares:
+            await self._ask(row)
             return
+        key = self._lookup.key(row)
+        cached = await self._underway.answer(key)
+        if cached is not None and self._lookup.may_serve(cached):
+            self._take_cached(row, cached)
+            self._tell()
+            return
+        # Announced before the second look, or another job might ask and be done between look and announcement.
+        with self._underway.asking(key) as asked:
+            if await self._lookup.missing([row], self._take_cached):
+                asked.set_result(await self._ask(row))
+        self._tell()
+
+    async def _ask(self, row: int) -> CachedVector:
+        """Ask the gateway for a row's vector, put it in its place and keep it; return it as received."""
         text = self._text(row)
         try:
             answer = await self._client.embed(text, self._recipe, self)
         finally:
             self._on_the_way.discard(asyncio.current_task())
+        received = CachedVector(self._lookup.key(row).of_length(len(answer.vector)), answer.vector, answer.source)
         if self._cache is not None:
-            key = self._lookup.key(row).of_length(len(answer.vector))
-            self._cache.keep(CachedVector(key, answer.vector, answer.source))
+            self._cache.keep(received)
         self._matrix[row] = answer.vector[: self._recipe.dimension]
         self._sources.add(answer.source)
         self._new += 1
@@ -192,6 +213,7 @@ class EmbeddingJob:
         self._totals.new += 1
         self._waiting = ""
         self._tell()
+        return received
 
     def _take_cached(self, row: int, cached: CachedVector) -> None:
         self._matrix[row] = cached.vector[: self._recipe.dimension]

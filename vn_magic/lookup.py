@@ -66,6 +66,7 @@ class Lookup:
         # Raw vectors are as received: a prefix might have come at another length.
         self._prefixes = facts_of(recipe.model).prefixes_are_vectors and recipe.unit_length
         self._cache = cache
+        self._dimension = recipe.dimension
 
     def text(self, row: int) -> str:
         """Return the text of a row that has one."""
@@ -77,6 +78,10 @@ class Lookup:
     def key(self, row: int) -> CacheKey:
         """Return the cache's key of a row."""
         return self._keys.key(self.text(row))
+
+    def may_serve(self, cached: CachedVector) -> bool:
+        """Whether a vector of the same text is one of these rows', or the beginning of it is."""
+        return len(cached.vector) == self._dimension or (self._prefixes and len(cached.vector) > self._dimension)
 
     async def missing(self, rows: Sequence[int], take: Deliver) -> Sequence[int]:
         """Hand stored vectors to ``take(row, cached)``; return the rows that are not stored."""

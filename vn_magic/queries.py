@@ -28,7 +28,8 @@ def query_request(query: str, rows: Provenance, session: Session) -> Request:
     _check_place(rows, session)
     task = "RETRIEVAL_QUERY" if rows.task_type == "RETRIEVAL_DOCUMENT" else rows.task_type
     recipe = Recipe(rows.model, rows.dimension, task, unit_length=rows.unit_length)
-    return replace(session.prepare([query], result="numpy"), recipe=recipe)
+    # A question without a vector is an error, whatever the session does about rows without one.
+    return replace(session.prepare([query], result="numpy", on_error="stop"), recipe=recipe)
 
 
 def embedded_query(query: str, rows: Provenance, session: Session) -> NDArray[np.float32]:

@@ -15,6 +15,7 @@ from vn_magic.lookup import Origin
 from vn_magic.models import OFFLINE_MODEL
 from vn_magic.portal import Portal
 from vn_magic.settings import Settings, check_transport_is_private, host_of, origin_of
+from vn_magic.underway import Underway
 
 if TYPE_CHECKING:
     from vn_magic.gateway.client import GatewayClient
@@ -34,6 +35,7 @@ class Runtime:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.portal = Portal(at_end=self._close_clients)
         self.cache = CacheThread(EmbeddingCache(cache_folder(environ)))
+        self.underway = Underway()
         self._clients: dict[_ClientFor, GatewayClient] = {}
         self._process = os.getpid()
 

@@ -116,13 +116,17 @@ class Session:
         """Return the token for the present base URL and where it is from, or None."""
         return self.tokens.find(origin_of(self.settings.base_url))
 
-    async def probe(self, candidate: Token | None = None, *, needs_token: bool = True) -> Probe:
+    async def probe(
+        self, candidate: Token | None = None, *, settings: Settings | None = None, needs_token: bool = True
+    ) -> Probe:
         """Check base URL and token with a free request. Runs on the loop of the session's portal.
 
         Parameters
         ----------
         candidate
             A token to try instead of the session's, which is not kept.
+        settings
+            The settings that the candidate was given under; None for the session's present ones.
         needs_token
             False asks without a token where there is none; the answer still tells whether somebody is there.
 
@@ -133,12 +137,12 @@ class Session:
         GatewayError
             When the gateway cannot be reached or answers strangely.
         """
-        tokens = self.tokens
+        settings, tokens = settings or self.settings, self.tokens
         if candidate is not None:
             tokens = TokenStore({})
-            tokens.log_in(candidate, "candidate", origin_of(self.settings.base_url))
+            tokens.log_in(candidate, "candidate", origin_of(settings.base_url))
         try:
-            return await (await self.runtime.client(self.settings, tokens, needs_token=needs_token)).probe()
+            return await (await self.runtime.client(settings, tokens, needs_token=needs_token)).probe()
         finally:
             if candidate is not None:
                 tokens.log_out()
@@ -185,6 +189,7 @@ class Session:
             origin=origin_for(settings),
             client=client,
             cache=runtime.cache if options.use_cache else None,
+            underway=runtime.underway,
             totals=self.totals,
             report=report,
         )

@@ -48,6 +48,17 @@ def test_vn_offers_its_subcommands_and_their_words(shared_kernel: Kernel) -> Non
     assert shared_kernel.complete("%vn offline ") == ["on", "off"]
 
 
+def test_the_lines_of_pictures_offer_frames_options_columns_and_methods(shared_kernel: Kernel) -> None:
+    shared_kernel.run("import pandas as pd\npicture_df = pd.DataFrame({'x': [1], 'two words': [2]})\npicture_no = 3")
+    assert "picture_df" in shared_kernel.complete("%vn scatter ")
+    assert shared_kernel.complete("%vn heatmap picture_") == ["picture_df"]
+    assert shared_kernel.complete("%vn scatter picture_df -") == ["-c", "--color", "--text", "--method"]
+    assert shared_kernel.complete("%vn heatmap picture_df --") == ["--text"]
+    assert shared_kernel.complete("%vn scatter picture_df --color ") == ["x", '"two words"']
+    assert shared_kernel.complete("%vn heatmap picture_df --text ") == ["x", '"two words"']
+    assert shared_kernel.complete("%vn scatter picture_df --method ") == ["pca", "umap", "tsne"]
+
+
 def test_the_body_of_a_cell_and_other_lines_are_left_to_ipython(shared_kernel: Kernel) -> None:
     shared_kernel.run("some_variable = 1")
     assert "some_variable" in shared_kernel.complete("some_vari")

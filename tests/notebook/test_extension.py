@@ -34,8 +34,8 @@ def test_loading_is_silent_and_touches_neither_disk_nor_widgets_nor_threads(tmp_
         assert (reply.stdout, reply.stderr, reply.displays) == ("", "", [])
         assert not (tmp_path / "cache").exists()
         fresh.run("import sys, threading")
-        heavy = "[name for name in ('ipywidgets', 'starlette', 'uvicorn', 'matplotlib') if name in sys.modules]"
-        assert _printed(fresh, heavy) == "[]"
+        heavy = ("ipywidgets", "anywidget", "starlette", "uvicorn", "matplotlib")
+        assert _printed(fresh, f"[name for name in {heavy} if name in sys.modules]") == "[]"
         assert _printed(fresh, "[t.name for t in threading.enumerate() if 'vn_magic' in t.name]") == "[]"
 
 
@@ -96,3 +96,16 @@ def test_a_bad_value_in_the_configuration_loads_nothing_and_says_so(tmp_path: Pa
 def test_python_finds_the_shells_session_after_unloading_too(fresh_kernel: Kernel) -> None:
     fresh_kernel.run("%vn offline\n%config VnMagic.dimension = 256\n%unload_ext vn_magic")
     assert _printed(fresh_kernel, "__import__('vn_magic').embed(['a'], result='numpy').shape") == "(1, 256)"
+
+
+def test_a_terminal_waits_for_the_body_of_a_cell_with_the_extension_as_without(fresh_kernel: Kernel) -> None:
+    for cell in ("%%embed", "%%embed x", "%%embed x\nhello"):
+        assert _printed(fresh_kernel, f"get_ipython().check_complete({cell!r})[0]") == "incomplete"
+    assert _printed(fresh_kernel, "get_ipython().check_complete('%%embed x\\nhello\\n\\n')[0]") == "complete"
+
+
+def test_the_body_of_a_cell_keeps_prompts_and_blanks(fresh_kernel: Kernel) -> None:
+    fresh_kernel.run("%vn offline")
+    body = ">>> 1 + 1\n... and so on\nIn [3]: x\n   \n  end  \n"
+    assert fresh_kernel.run(f"\n%%embed -q x --split cell\n{body}").status == "ok"
+    assert _printed(fresh_kernel, "[x.text[0]]") == repr([body.strip("\n")])

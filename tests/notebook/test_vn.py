@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from support.gateways import Served, answering, json_answer, served
 from support.kernels import Kernel, kernel
 
@@ -94,3 +95,52 @@ def test_debug_shows_where_an_error_came_from(fresh_kernel: Kernel) -> None:
     assert "Traceback (most recent call last):" in fresh_kernel.run("%embed 3.5").error
     fresh_kernel.run("%vn debug off")
     assert len(fresh_kernel.run("%embed 3.5").error) == 2
+
+
+def _two_words(kernel: Kernel) -> None:
+    kernel.run("%%embed --split csv -o words -d 128\ntext,two words\none,a\ntwo,b\nthree,a\nfour,b\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("scatter words", ["Scatter of 4 rows (PCA)", "lexical, not semantic"]),
+        ("scatter words[words.index > 0]", ["Scatter of 3 rows (PCA)"]),
+        ('scatter words --color "two words" --text text', ["Scatter of 4 rows (PCA)", "Color: two words: a, b."]),
+        ('scatter -c "two words" words[words["text"] != "a --b"];', ["Scatter of 4 rows (PCA)", "two words: a, b."]),
+        ("scatter words['embedding'] --method=pca", ["Scatter of 4 rows (PCA)"]),
+        ("heatmap words --text text", ["Heatmap of 4 rows", "Most alike"]),
+    ],
+)
+def test_pictures_have_magic_twins(shared_kernel: Kernel, line: str, said: list[str]) -> None:
+    _two_words(shared_kernel)
+    reply = shared_kernel.run(f"%vn {line}")
+    assert (reply.status, [words for words in said if words not in reply.card]) == ("ok", [])
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("scatter", "%vn scatter needs a frame with vectors"),
+        ("scatter nothing_here", "cannot be evaluated (NameError"),
+        ("scatter [1, 2]", "is a list, expected a DataFrame or a Series with vectors"),
+        ("scatter words --color", "--color needs a value"),
+        ("scatter words --colour x", "there is no option --colour"),
+        ("scatter words --color nobody", "there is no column 'nobody'"),
+        ("scatter words --method som", "there is no method 'som'"),
+        ("heatmap words --color text", "there is no option --color"),
+        ("heatmap 'unclosed", "cannot be evaluated (SyntaxError"),
+    ],
+)
+def test_what_a_picture_cannot_be_made_of_is_said_in_three_lines(shared_kernel: Kernel, line: str, why: str) -> None:
+    _two_words(shared_kernel)
+    reply = shared_kernel.run(f"%vn {line}")
+    assert why in "\n".join(reply.error)
+    assert len(reply.error) <= 3
+
+
+def test_the_twins_tell_their_options(shared_kernel: Kernel) -> None:
+    assert "[--method pca|umap|tsne]" in shared_kernel.run("%vn scatter -h").stdout
+    overview = shared_kernel.run("%vn").stdout
+    assert "%vn heatmap" in overview
+    assert "DF [--text COLUMN]" in overview

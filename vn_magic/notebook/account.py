@@ -15,7 +15,7 @@ from vn_magic.gateway.probe import Verdict
 from vn_magic.notebook.card import show_lines
 from vn_magic.notebook.phrases import size_text
 from vn_magic.session import OFFLINE_NOTICE, Session
-from vn_magic.settings import Settings, check_transport_is_private, host_of
+from vn_magic.settings import Settings, check_transport_is_private, host_of, origin_of
 
 
 def login(_words: Sequence[str], session: Session, shell: InteractiveShell) -> None:
@@ -28,13 +28,23 @@ def login(_words: Sequence[str], session: Session, shell: InteractiveShell) -> N
     TokenRefusedError
         When the gateway refuses it; an earlier one stays.
     """
-    check_transport_is_private(session.settings)
-    token = Token(_asked(f"Token for {host_of(session.settings.base_url)} (hidden): ", shell))
-    show_lines(session.run(take_token(token, session, "%vn login")))
+    settings = session.settings
+    check_transport_is_private(settings)
+    token = Token(_asked(f"Token for {host_of(settings.base_url)} (hidden): ", shell))
+    show_lines(session.run(take_token(token, session, settings, "%vn login")))
 
 
-async def take_token(token: Token, session: Session, source: str) -> list[str]:
+async def take_token(token: Token, session: Session, settings: Settings, source: str) -> list[str]:
     """Hold a token in the session after one free check, and return lines that say what came of it.
+
+    Parameters
+    ----------
+    token, session
+        What is held, and by whom.
+    settings
+        Those under which the token was asked for: it belongs to their base URL, whatever happens meanwhile.
+    source
+        Where the token came from.
 
     Raises
     ------
@@ -43,21 +53,21 @@ async def take_token(token: Token, session: Session, source: str) -> list[str]:
     TokenRefusedError
         When the gateway refuses it; an earlier one stays.
     """
-    check_transport_is_private(session.settings)
-    who = f"{token.masked} for {host_of(session.settings.base_url)}"
-    if session.settings.offline:
-        session.log_in(token, source)
-        return [f"{who}: kept, not checked: the session is offline. `%vn offline off` uses it."]
-    try:
-        verdict = (await session.probe(token)).verdict
-    except GatewayError as error:
-        session.log_in(token, source)
-        return [f"{who}: kept, but it could not be checked.", *str(error).splitlines()]
-    if verdict is Verdict.REFUSED:
-        raise TokenRefusedError(f"{who}: {TokenRefusedError.meaning} It is not kept.\n{TokenRefusedError.cure}")
-    session.log_in(token, source)
-    checked = "accepted" if verdict is Verdict.ACCEPTED else "cannot be checked here; the first text will tell"
-    return [f"{who}: {checked}."]
+    check_transport_is_private(settings)
+    who = f"{token.masked} for {host_of(settings.base_url)}"
+    lines = [f"{who}: kept, not checked: the session is offline. `%vn offline off` uses it."]
+    if not settings.offline:
+        try:
+            verdict = (await session.probe(token, settings=settings)).verdict
+        except GatewayError as error:
+            lines = [f"{who}: kept, but it could not be checked.", *str(error).splitlines()]
+        else:
+            if verdict is Verdict.REFUSED:
+                raise TokenRefusedError(f"{who}: {TokenRefusedError.meaning} It is not kept.\n{TokenRefusedError.cure}")
+            checked = "accepted" if verdict is Verdict.ACCEPTED else "cannot be checked here; the first text will tell"
+            lines = [f"{who}: {checked}."]
+    session.tokens.log_in(token, source, origin_of(settings.base_url))
+    return lines
 
 
 def logout(_words: Sequence[str], session: Session, _shell: InteractiveShell) -> None:
@@ -100,14 +110,14 @@ def offline(words: Sequence[str], session: Session, _shell: InteractiveShell) ->
         show_lines([f"The session talks to {session.settings.base_url}.", f"token: {token_line(session)}"])
 
 
-def token_line(session: Session) -> str:
-    """Return which token the session would send, masked, and where it is from."""
+def token_line(session: Session, cure: str = "`%vn login` asks for one") -> str:
+    """Return which token the session would send, masked, and where it is from; or how to give it one."""
     found = session.find_token()
     if found is not None:
         return f"{found.token.masked} from {found.source}"
     if session.tokens.origin is not None:
         return f"none for this base URL (the session's belongs to {session.tokens.origin})"
-    return "none; `%vn login` asks for one"
+    return f"none; {cure}"
 
 
 def _asked(prompt: str, shell: InteractiveShell) -> str:

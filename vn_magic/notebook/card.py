@@ -68,12 +68,12 @@ class Card:
         """Draw the final form."""
         if self._quiet:
             return
-        lines = final_lines(self._name, embeddings)
+        bundle = card_bundle(self._name, embeddings)
         if self._in_kernel:
-            self._show(_text_card(lines, embeddings), _html_card(lines, embeddings))
+            self._show(bundle["text/plain"], bundle["text/html"])
         else:
             self._rewrite("")
-            _write(_text_card(lines, embeddings) + "\n")
+            _write(bundle["text/plain"] + "\n")
 
     def fail(self) -> None:
         """Leave the last known numbers standing above the error."""
@@ -107,6 +107,12 @@ def _write(text: str) -> None:
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
     sys.stdout.flush()
+
+
+def card_bundle(name: str, embeddings: Embeddings) -> dict[str, str]:
+    """Return a finished job's card, as HTML and as text."""
+    lines = final_lines(name, embeddings)
+    return {"text/plain": _text_card(lines, embeddings), "text/html": _html_card(lines, embeddings)}
 
 
 def show_lines(lines: Sequence[str]) -> None:

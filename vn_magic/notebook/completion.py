@@ -9,8 +9,10 @@ from typing import Any
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 from IPython.core.interactiveshell import InteractiveShell
 
+from vn_magic.notebook.drawing import PICTURES
 from vn_magic.notebook.options import option_names
 from vn_magic.notebook.vn import SUBCOMMANDS
+from vn_magic.pictures import METHODS
 
 Matcher = Callable[[CompletionContext], SimpleMatcherResult]
 
@@ -45,7 +47,7 @@ def completions(line: str, line_number: int, variables: Mapping[str, Any]) -> tu
         The user's namespace.
     """
     if found := _VN_LINE.match(line):
-        return _vn(found[1])
+        return _vn(found[1], variables)
     found = _EMBED_LINE.match(line)
     if found is None or (found[1] == "%%" and line_number > 0):
         return "", (), False
@@ -69,22 +71,39 @@ def _embed(arguments: str, variables: Mapping[str, Any], *, is_cell: bool) -> tu
     return (word, (), False) if is_cell or "." in word or "[" in word else (word, _embeddable(variables), False)
 
 
-def _vn(arguments: str) -> tuple[str, Iterable[str], bool]:
+def _vn(arguments: str, variables: Mapping[str, Any]) -> tuple[str, Iterable[str], bool]:
     *before, word = re.split(r"\s+", arguments)
     if not before:
         return word, SUBCOMMANDS, True
+    if before[0] in PICTURES:
+        return _picture(PICTURES[before[0]], before, word, variables)
     known = SUBCOMMANDS.get(before[0])
     return word, known.words if known and len(before) == 1 else (), True
+
+
+def _picture(
+    options: Mapping[str, str], before: list[str], word: str, variables: Mapping[str, Any]
+) -> tuple[str, Iterable[str], bool]:
+    argument = options.get(before[-1])
+    if argument is not None:
+        return word, METHODS if argument == "method" else _columns(before, variables, is_cell=False), True
+    if word.startswith("-"):
+        return word, options, True
+    return (word, (), False) if "." in word or "[" in word else (word, _frames(variables), False)
 
 
 def _columns(before: list[str], variables: Mapping[str, Any], *, is_cell: bool) -> list[str]:
     """Return the columns of the frame that the line names, else of every frame there is."""
     if is_cell:
         return []
-    frames = {name: value for name, value in _public(variables) if hasattr(value, "columns")}
+    frames = _frames(variables)
     named = [frames[word] for word in before if word in frames] or list(frames.values())
     columns = dict.fromkeys(str(column) for frame in named for column in frame.columns)
     return [f'"{column}"' if re.search(r"\s", column) else column for column in columns]
+
+
+def _frames(variables: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in _public(variables) if type(value).__name__ == "DataFrame"}
 
 
 def _embeddable(variables: Mapping[str, Any]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import dropwhile
 from typing import cast
 
 from IPython.core.interactiveshell import InteractiveShell
@@ -15,7 +16,7 @@ from vn_magic.notebook.magics import EmbedMagics
 from vn_magic.session import Session
 
 _MAGICS = {"line": ("embed", "vn"), "cell": ("embed",)}
-_EMPTY_CELL_MAGIC = re.compile(r"^%%embed(\s[^\n]*)?$")
+_EMBED_CELL = re.compile(r"^%%embed(?:\s([^\n]*))?$")
 
 
 def load(shell: InteractiveShell) -> None:
@@ -33,7 +34,7 @@ def load(shell: InteractiveShell) -> None:
     configurables.append(settings)
     if shell.Completer is not None:
         shell.Completer.custom_matchers.append(make_matcher(shell))
-    shell.input_transformers_cleanup.insert(0, give_empty_cell_a_body)
+    shell.input_transformers_cleanup.insert(0, body_as_typed)
 
 
 def unload(shell: InteractiveShell) -> None:
@@ -48,17 +49,29 @@ def unload(shell: InteractiveShell) -> None:
     if shell.Completer is not None:
         matchers = shell.Completer.custom_matchers
         matchers[:] = [item for item in matchers if getattr(item, "__module__", "") != make_matcher.__module__]
-    if give_empty_cell_a_body in shell.input_transformers_cleanup:
-        shell.input_transformers_cleanup.remove(give_empty_cell_a_body)
+    if body_as_typed in shell.input_transformers_cleanup:
+        shell.input_transformers_cleanup.remove(body_as_typed)
+    for callback in list(shell.events.callbacks["post_run_cell"]):
+        if type(getattr(callback, "__self__", None)).__module__.startswith("vn_magic.notebook.panel"):
+            shell.events.unregister("post_run_cell", callback)
     magics.session.close()
 
 
-def give_empty_cell_a_body(lines: list[str]) -> list[str]:
-    """Give ``%%embed`` without a body a blank line, so that ``%%embed -h`` shows help.
+def body_as_typed(lines: list[str]) -> list[str]:
+    """Hand the body of ``%%embed`` to the magic as it was typed, and a blank line where there is none.
 
-    IPython refuses a cell magic whose body is empty before the magic hears of it.
+    IPython would take prompts (``>>>``) and the blanks of blank lines out of it, and refuses a cell magic whose body
+    is empty before the magic hears of it: ``%%embed -h`` shows help.
     """
-    first, *body = lines or [""]
-    if _EMPTY_CELL_MAGIC.match(first.rstrip("\n")) and not "".join(body).strip():
-        return [first.rstrip("\n") + "\n", "\n"]
-    return lines
+    first, *body = [*dropwhile(str.isspace, lines)] or [""]
+    found = _EMBED_CELL.match(first.rstrip("\n"))
+    if found is None:
+        return lines
+    line, text = (found[1] or "").rstrip(), "".join(body)
+    if not text.strip():
+        text = "\n"
+    return [f"get_ipython().run_cell_magic('embed', {line!r}, {text!r})\n"]
+
+
+# Not for a terminal that asks whether a cell is complete: it waits for a blank line after `%%`, which is gone by then.
+body_as_typed.has_side_effects = True  # type: ignore[attr-defined]  # IPython looks for this mark

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class
 from vn_magic.exceptions import InputError
 from vn_magic.notebook import vn
 from vn_magic.notebook.card import Card, show_lines
+from vn_magic.notebook.expressions import evaluated
 from vn_magic.notebook.names import check_output_name
 from vn_magic.notebook.options import EmbedLine, help_text, parse_cell_line, parse_line, refuse_tokens
 from vn_magic.notebook.phrases import plan_lines
@@ -59,7 +59,7 @@ class EmbedMagics(Magics):
             return None
         if parsed.out is not None:
             check_output_name(parsed.out)
-        data = _evaluated(parsed.expression, variables) if cell is None else _rows_of(parsed, cell, variables)
+        data = evaluated(parsed.expression, variables, "%embed") if cell is None else _rows_of(parsed, cell, variables)
         request = self._request(parsed, data)
         if parsed.options.dry_run:
             plan, texts = self.session.run(self.session.plan_job(request))
@@ -114,19 +114,8 @@ def _rows_of(parsed: EmbedLine, cell: str, variables: Mapping[str, Any]) -> Rows
         raise InputError("%%embed: -c names a column of --split csv or --split jsonl.\nNext: add one of them.")
     if options.sep is not None and options.split != "csv":
         raise InputError("%%embed: --sep goes with --split csv.\nNext: add it, or leave out --sep.")
-    rows = split_rows(
-        cell, options.split or "lines", column=options.column or DEFAULT_COLUMN, separator=options.sep or ","
-    )
+    column = DEFAULT_COLUMN if options.column is None else options.column  # `-c ''` names a column as well
+    separator = "," if options.sep is None else options.sep
+    rows = split_rows(cell, options.split or "lines", column=column, separator=separator)
     # After splitting: a value with a line break or a comma stays in its row.
     return rows.filled_in(variables) if options.vars else rows
-
-
-def _evaluated(expression: str, variables: Mapping[str, Any]) -> object:
-    # As a dict of globals, so that a lambda or a comprehension in the expression sees local names too.
-    try:
-        return eval(compile(ast.parse(expression, "%embed", "eval"), "%embed", "eval"), dict(variables))  # noqa: S307 - the user's own expression, in the user's own kernel
-    except Exception as error:  # noqa: BLE001 - whatever the expression does, it is told in one line
-        raise InputError(
-            f"%embed: {expression!r} cannot be evaluated ({type(error).__name__}: {error}).\n"
-            "Next: run the expression in a cell of its own first; `%embed -h` shows the options."
-        ) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import keyword
 import re
+from unicodedata import normalize
 
 from vn_magic.exceptions import InputError
 
@@ -25,6 +26,8 @@ def check_output_name(name: str) -> None:
         why = "belongs to IPython"
     elif hasattr(builtins, name):
         why = "is a Python builtin, which would be hidden"
+    elif (read := normalize("NFKC", name)) != name:
+        why = f"is a spelling that Python reads as {read!r}, so the variable would not be found"
     else:
         return
     raise InputError(f"The output {name!r} {why}.\nNext: choose another name, e.g. vectors.")

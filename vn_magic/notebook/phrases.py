@@ -93,7 +93,7 @@ def plan_lines(plan: Plan, texts: Sequence[str | None], recipe: Recipe) -> list[
         ),
     ]
     if unusable:
-        lines.append(f"{unusable:,} rows cannot be embedded (missing, blank or not text)")
+        lines.append(f"{counted(unusable, 'row')} cannot be embedded (missing, blank or not text)")
     limit = facts_of(recipe.model).token_limit
     long = [row for row, count in zip(plan.missing, tokens, strict=True) if limit and count > limit]
     if long:

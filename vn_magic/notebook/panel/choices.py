@@ -1,0 +1,79 @@
+"""What has been chosen in the panel, and the cell that says the same. Pure."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+
+from vn_magic.rows import DEFAULT_COLUMN, Split
+from vn_magic.settings import Result, Settings, TaskType
+
+DEFAULT_SEPARATOR = ","
+
+
+@dataclass(frozen=True, slots=True)
+class TypedText:
+    """Text from the panel's own field; ``column`` and ``separator`` as in ``%%embed``."""
+
+    body: str
+    split: Split = "lines"
+    column: str = DEFAULT_COLUMN
+    separator: str = DEFAULT_SEPARATOR
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A variable of the user's namespace, with a column where it is a frame."""
+
+    name: str
+    column: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """How to embed; ``task_type`` is None for models without tasks. Unit length is a setting of the session."""
+
+    model: str
+    dimension: int
+    task_type: TaskType | None
+    result: Result
+    out: str
+
+
+def equivalent_cell(source: TypedText | Variable, choices: Choices, settings: Settings) -> str:
+    """Return the ``%%embed`` or ``%embed`` cell that does the same under the session's present settings."""
+    options = _options(choices, settings)
+    if isinstance(source, Variable):
+        if source.column is not None:
+            options += _column(source.column)
+        return " ".join([choices.out, "= %embed", *options, source.name])
+    if source.split != "lines":
+        options += ["--split", source.split]
+    if source.split in ("csv", "jsonl") and source.column != DEFAULT_COLUMN:
+        options += _column(source.column)
+    if source.split == "csv" and source.separator != DEFAULT_SEPARATOR:
+        options += _option("--sep", "\\t" if source.separator == "\t" else source.separator)
+    return f"{' '.join(['%%embed', choices.out, *options])}\n{source.body}"
+
+
+def _options(choices: Choices, settings: Settings) -> list[str]:
+    options: list[str] = []
+    if choices.model != settings.model:
+        options += _option("--model", choices.model)
+    if choices.dimension != settings.dimension:
+        options += ["--dim", str(choices.dimension)]
+    if choices.task_type not in (None, settings.task_type):
+        options += ["--task", str(choices.task_type)]
+    if choices.result != "df":
+        options += ["--as", choices.result]
+    return options if settings.unit_length else [*options, "--raw"]
+
+
+def _column(name: str) -> list[str]:
+    return _option("--column" if name.startswith("-") else "-c", name)
+
+
+def _option(name: str, value: str) -> list[str]:
+    """Return a long option with a value, joined where the value alone would be read as an option."""
+    quoted = shlex.quote(value)
+    return [f"{name}={quoted}"] if value.startswith("-") else [name, quoted]

@@ -1,0 +1,63 @@
+"""The record: what stays of a panel's last result in a saved or exported notebook, where no widget is alive."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from html import escape
+
+from IPython.core.displaypub import DisplayPublisher
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.display import display
+
+from vn_magic.embeddings import Embeddings
+from vn_magic.notebook.card import card_bundle
+from vn_magic.notebook.panel.runner import PanelJob
+from vn_magic.pictures import Picture
+
+_HINT = "The last result of the vn_magic panel. Run the cell again for a living panel."
+
+
+class Record:
+    """An output below the panel, which the panel's own style hides for as long as it is on the page.
+
+    Parameters
+    ----------
+    identity
+        Tells this panel's record from others on the page.
+    """
+
+    def __init__(self, identity: str) -> None:
+        self._identity = f"vn-record-{identity}"
+        self._publisher: DisplayPublisher | None = None
+
+    @property
+    def style(self) -> str:
+        """The rule that hides the record beside a living panel."""
+        return f".{self._identity} {{ display: none; }}"
+
+    def open(self) -> None:
+        """Take a place in the output of the cell that runs now."""
+        self._publisher = InteractiveShell.instance().display_pub
+        display({"text/html": self._html(""), "text/plain": ""}, display_id=self._identity, raw=True)
+
+    def keep(self, job: PanelJob, embeddings: Embeddings, picture: Picture | None) -> None:
+        """Put a result in that place: its card, its map where there can be one, and the cell that gives it again."""
+        card = card_bundle(job.name, embeddings)
+        html = [f"<div>{_HINT}</div>", card["text/html"]]
+        text = [card["text/plain"]]
+        if picture is not None:
+            encoded = b64encode(picture.svg.encode()).decode()
+            caption = "<br>".join(map(escape, picture.text.splitlines()))
+            html += [
+                f'<img style="max-width:100%" alt="map" src="data:image/svg+xml;base64,{encoded}">',
+                f"<div>{caption}</div>",
+            ]
+            text += [picture.text]
+        html += [f'<pre style="white-space:pre-wrap;margin:4px 0">{escape(job.cell)}</pre>']
+        bundle = {"text/html": self._html("".join(html)), "text/plain": "\n".join([*text, job.cell])}
+        if self._publisher is not None:
+            # Not `update_display`: a cell that runs now under `%%capture` would take it for its own.
+            self._publisher.publish(bundle, transient={"display_id": self._identity}, update=True)
+
+    def _html(self, content: str) -> str:
+        return f'<div class="{self._identity}">{content}</div>'
