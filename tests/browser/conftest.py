@@ -94,7 +94,7 @@ def panel(notebook: OpenNotebook) -> OpenPanel:
 
     def open_panel(*sources: str, environ: Mapping[str, str] | None = None) -> PanelPage:
         page = notebook(SHOW, *sources, environ=environ)
-        page.run(0)
+        assert [output["output_type"] for output in page.run(0)] == ["display_data", "display_data"]
         return PanelPage(page)
 
     return open_panel

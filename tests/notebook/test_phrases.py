@@ -19,7 +19,6 @@ from vn_magic.notebook.phrases import (
     plan_lines,
     progress_line,
     progress_text,
-    shortened,
     size_text,
 )
 from vn_magic.progress import JobSummary, ProgressEvent
@@ -165,14 +164,3 @@ def test_a_dry_run_names_what_would_be_sent_and_rows_that_look_too_long() -> Non
 def test_many_long_rows_are_named_up_to_five() -> None:
     lines = plan_lines(Plan(7, 0, 0, range(7)), [f"{'word ' * 3000}{row}" for row in range(7)], RECIPE)
     assert "(row 0, 1, 2, 3, 4 …)" in lines[-1]
-
-
-@given(st.text() | st.none(), st.integers(2, 80))
-def test_a_shortened_text_is_one_line_of_at_most_that_width(text: str | None, width: int) -> None:
-    line = shortened(text, width)
-    assert len(line) <= width
-    assert line == " ".join(line.split()) or line.endswith("…")
-
-
-def test_a_row_without_text_says_so() -> None:
-    assert shortened(None) == "(no text)"

@@ -101,6 +101,11 @@ class Desk:
         options = self.see(f"list(p.{field}._options_labels)")
         return self.finish(self.send(field, _update(index=options.index(label))))
 
+    def ask(self, question: str) -> Reply:
+        """Type a question and press Enter; the browser tells of the key first, then of the text."""
+        self.finish(self.send("_results._neighbours._query", {"method": "custom", "content": {"event": "submit"}}))
+        return self.type("_results._neighbours._query", question)
+
     def enter_token(self, token: str, origin: str | None = None) -> Reply:
         """Use a token; the field shows the origin that it is for."""
         origin = self.see("p._connect._token.origin") if origin is None else origin
@@ -153,7 +158,7 @@ class Desk:
 
     def trouble(self) -> str:
         """Return the lines of an error that the runner shows."""
-        return self.said("_runner.message.widget") if "vn-error" in self.see("p._runner.message.widget.value") else ""
+        return self.said("_tasks.message.widget") if "vn-error" in self.see("p._tasks.message.widget.value") else ""
 
     def heard(self) -> list[dict[str, Any]]:
         """Return all that a second client of the kernel has heard since the beginning."""

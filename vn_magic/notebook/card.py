@@ -12,11 +12,13 @@ from uuid import uuid4
 from IPython.display import display, update_display
 
 from vn_magic.embeddings import Embeddings
-from vn_magic.notebook.phrases import final_lines, progress_line, shortened
+from vn_magic.explore.labels import shortened
+from vn_magic.notebook.phrases import final_lines, progress_line
 from vn_magic.notebook.strip import strip_html, strip_text
 from vn_magic.progress import ProgressEvent
 
 SHOWN_ROWS = 3
+_TEXT_WIDTH = 60
 _SECONDS_BETWEEN_UPDATES = 0.2
 
 
@@ -121,7 +123,7 @@ def show_lines(lines: Sequence[str]) -> None:
 
 
 def _first_rows(embeddings: Embeddings) -> list[tuple[str, int]]:
-    return [(shortened(text), row) for row, text in enumerate(embeddings.texts[:SHOWN_ROWS])]
+    return [(shortened(text, _TEXT_WIDTH), row) for row, text in enumerate(embeddings.texts[:SHOWN_ROWS])]
 
 
 def _text_card(lines: Sequence[str], embeddings: Embeddings) -> str:

@@ -13,6 +13,7 @@ from vn_magic.api import SESSION
 from vn_magic.notebook.completion import make_matcher
 from vn_magic.notebook.config import VnMagic
 from vn_magic.notebook.magics import EmbedMagics
+from vn_magic.notebook.panel import PANEL
 from vn_magic.session import Session
 
 _MAGICS = {"line": ("embed", "vn"), "cell": ("embed",)}
@@ -51,9 +52,9 @@ def unload(shell: InteractiveShell) -> None:
         matchers[:] = [item for item in matchers if getattr(item, "__module__", "") != make_matcher.__module__]
     if body_as_typed in shell.input_transformers_cleanup:
         shell.input_transformers_cleanup.remove(body_as_typed)
-    for callback in list(shell.events.callbacks["post_run_cell"]):
-        if type(getattr(callback, "__self__", None)).__module__.startswith("vn_magic.notebook.panel"):
-            shell.events.unregister("post_run_cell", callback)
+    panel = shell.meta.get(PANEL)
+    if panel is not None:
+        panel.close()
     magics.session.close()
 
 

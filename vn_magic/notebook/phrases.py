@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vn_magic.embeddings import Embeddings
+from vn_magic.embeddings import Embeddings, Provenance
 from vn_magic.lookup import Plan
 from vn_magic.models import OFFLINE_MODEL, facts_of
 from vn_magic.progress import ProgressEvent
 from vn_magic.settings import Recipe
 from vn_magic.texts import estimated_tokens
 
-_TEXT_WIDTH = 60
 _BAR_CELLS = 24
 
 
@@ -59,10 +58,7 @@ def size_text(size: int) -> str:
 def final_lines(name: str, embeddings: Embeddings) -> list[str]:
     """Return the two lines that say what was done, and the session's notices."""
     of, did = embeddings.provenance, embeddings.summary
-    rows, dimension = embeddings.matrix.shape
-    length = "unit length" if of.unit_length else "raw"
     tokens = f"{'≈' if did.tokens_estimated else ''}{counted(did.tokens, 'token')}" if did.new else ""
-    place = "offline stand-in: lexical, not semantic" if of.model == OFFLINE_MODEL else of.source
     numbers = [
         f"{did.new:,} new, {did.cached:,} from cache",
         counted(did.duplicates, "duplicate") if did.duplicates else "",
@@ -70,10 +66,22 @@ def final_lines(name: str, embeddings: Embeddings) -> list[str]:
         tokens,
         f"{counted(did.requests, 'request')}, {counted(did.retries, 'retry', 'retries')}",
         f"{did.seconds:.2f} s",
-        place,
+        place_of(of),
     ]
-    head = f"{name}   {rows:,} × {dimension}   {' · '.join(filter(None, (of.model, of.task_type, length)))}"
-    return [head, " · ".join(filter(None, numbers)), *did.notices]
+    return [head_line(name, embeddings), " · ".join(filter(None, numbers)), *did.notices]
+
+
+def head_line(name: str, embeddings: Embeddings) -> str:
+    """Return what a result is: its name, its shape, and how its vectors were made."""
+    of = embeddings.provenance
+    rows, dimension = embeddings.matrix.shape
+    length = "unit length" if of.unit_length else "raw"
+    return f"{name}   {rows:,} × {dimension}   {' · '.join(filter(None, (of.model, of.task_type, length)))}"
+
+
+def place_of(provenance: Provenance) -> str:
+    """Return where vectors come from; of the stand-in's, what they are not."""
+    return "offline stand-in: lexical, not semantic" if provenance.model == OFFLINE_MODEL else provenance.source
 
 
 def plan_lines(plan: Plan, texts: Sequence[str | None], recipe: Recipe) -> list[str]:
@@ -103,9 +111,3 @@ def plan_lines(plan: Plan, texts: Sequence[str | None], recipe: Recipe) -> list[
             f"(row {named}); the service cuts them without notice"
         )
     return lines
-
-
-def shortened(text: str | None, width: int = _TEXT_WIDTH) -> str:
-    """Return a text on one line, cut to a width."""
-    line = " ".join((text or "(no text)").split())
-    return line if len(line) <= width else line[: width - 1] + "…"

@@ -11,7 +11,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from vn_magic.exceptions import InputError
 from vn_magic.notebook import account, doctor, drawing, housekeeping
 from vn_magic.notebook.options import refuse_tokens
-from vn_magic.notebook.panel import show_panel
+from vn_magic.notebook.panel.command import show_panel
 from vn_magic.session import Session
 
 Command = Callable[[Sequence[str], Session, InteractiveShell], None]

@@ -19,7 +19,7 @@ from vn_magic.rows import DEFAULT_COLUMN, Split, split_rows
 from vn_magic.settings import Settings, TaskType
 
 DEFAULTS = Settings()
-PLAIN = Choices(DEFAULTS.model, DEFAULTS.dimension, DEFAULTS.task_type, "df", "vectors")
+PLAIN = Choices(DEFAULTS.model, DEFAULTS.dimension, DEFAULTS.task_type, True, "stop", "df", "vectors")
 # What people have in headers, and what shells, Python and IPython each read in their own way.
 ODD_NAMES = (
     "review", "a b", "it's", '"quoted"', "-x", "--dim", "-", "", "=", "a=b", "\\", "a\\", "a\\'b", "?", "a?", "??",
@@ -42,20 +42,24 @@ splits: st.SearchStrategy[Split] = st.sampled_from(["lines", "paragraphs", "cell
 tasks: st.SearchStrategy[TaskType] = st.sampled_from(["SEMANTIC_SIMILARITY", "CLUSTERING", "RETRIEVAL_DOCUMENT"])
 identifiers = st.sampled_from(["df", "vectors", "größe", "x1", "reviews_2"])
 all_settings = st.builds(
-    lambda dimension, task, unit_length: (
+    lambda dimension, task, unit_length, on_error: (
         DEFAULTS.with_value("dimension", dimension, "test")
         .with_value("task_type", task, "test")
         .with_value("unit_length", unit_length, "test")
+        .with_value("on_error", on_error, "test")
     ),
     st.integers(128, 3072),
     tasks,
     st.booleans(),
+    st.sampled_from(["stop", "keep"]),
 )
 all_choices = st.builds(
     Choices,
     st.sampled_from(["gemini-embedding-001", "gemini-embedding-2"]) | names,
     st.integers(128, 3072),
     st.none() | tasks,
+    st.booleans(),
+    st.sampled_from(["stop", "keep"]),
     st.sampled_from(["df", "numpy"]),
     identifiers,
 )
@@ -86,7 +90,9 @@ def _assert_asks_for(parsed: EmbedLine, choices: Choices, settings: Settings) ->
     assert (options.dim or settings.dimension) == choices.dimension
     assert (options.task or settings.task_type) == (choices.task_type or settings.task_type)
     assert options.result == choices.result
-    assert (settings.unit_length and not options.raw) == settings.unit_length
+    # Where the session has it off, the panel cannot turn it on.
+    assert (settings.unit_length and not options.raw) == (settings.unit_length and choices.unit_length)
+    assert (options.on_error or settings.on_error) == choices.on_error
 
 
 @given(variable=identifiers, column=st.none() | names, choices=all_choices, settings=all_settings)
@@ -155,17 +161,24 @@ def test_a_csv_column_of_an_odd_name_gives_the_same_rows(shell: InteractiveShell
         assert rows_of(typed).values == ["roses", "violets"]
 
 
-def test_what_the_session_has_set_anyway_is_not_on_the_line() -> None:
+def test_what_is_the_default_here_and_everywhere_is_not_on_the_line() -> None:
     assert equivalent_cell(Variable("df", "review"), PLAIN, DEFAULTS) == "vectors = %embed -c review df"
     assert equivalent_cell(TypedText("a\nb"), PLAIN, DEFAULTS) == "%%embed vectors\na\nb"
 
 
 def test_what_differs_from_the_session_is_on_the_line() -> None:
-    choices = Choices("gemini-embedding-001", 256, "CLUSTERING", "numpy", "x")
-    raw = DEFAULTS.with_value("unit_length", False, "test")
-    assert equivalent_cell(Variable("texts"), choices, raw) == (
-        "x = %embed --dim 256 --task CLUSTERING --as numpy --raw texts"
+    choices = Choices("gemini-embedding-001", 256, "CLUSTERING", False, "keep", "numpy", "x")
+    assert equivalent_cell(Variable("texts"), choices, DEFAULTS) == (
+        "x = %embed --dim 256 --task CLUSTERING --on-error keep --as numpy --raw texts"
     )
+
+
+def test_what_the_session_has_set_is_on_the_line_for_a_session_that_has_not() -> None:
+    settings = DEFAULTS.with_value("dimension", 256, "test").with_value("on_error", "keep", "test")
+    same = Choices("gemini-embedding-001", 256, "SEMANTIC_SIMILARITY", True, "keep", "df", "x")
+    other = Choices("gemini-embedding-001", 768, "SEMANTIC_SIMILARITY", True, "stop", "df", "x")
+    assert equivalent_cell(Variable("texts"), same, settings) == "x = %embed --dim 256 --on-error keep texts"
+    assert equivalent_cell(Variable("texts"), other, settings) == "x = %embed --dim 768 --on-error stop texts"
 
 
 def test_a_text_that_cannot_be_split_fails_in_the_cell_as_in_the_panel(shell: InteractiveShell) -> None:

@@ -22,17 +22,39 @@ def _estimate(desk: Desk) -> str:
     return desk.said("_estimate.widget")
 
 
+NAMES = "[name for _, name in p._text._name.options[1:]]"
+
+
 # Cells that change something
 
 
 def test_a_variable_that_a_cell_binds_or_deletes_is_offered_or_not_after_the_cell(panel: Desk) -> None:
     assert panel.see("p._text._none.layout.display") is None
     panel.kernel.run("words = ['a', 'b']")
-    assert panel.see("list(p._text._name.options)") == ["words"]
+    assert panel.see(NAMES) == ["words"]
     assert panel.see("p._text._none.layout.display") == "none"
     panel.kernel.run("1 / 0")
     panel.kernel.run("del words")
-    assert panel.see("list(p._text._name.options)") == []
+    assert panel.see(NAMES) == []
+
+
+def test_nothing_takes_the_place_of_a_variable_or_column_that_is_gone(panel: Desk) -> None:
+    panel.kernel.run("frame = pd.DataFrame({'a': ['x'], 'long': ['a longer text']}); other = ['b']")
+    panel.choose("_text._kind", "Take a variable")
+    assert panel.see("p._cell.code") == "vectors = %embed -c long frame"
+    panel.choose("_text._column", "a")
+    panel.kernel.run("newer = ['c']")
+    assert panel.see("p._cell.code") == "vectors = %embed -c a frame"
+    panel.kernel.run("frame = frame.drop(columns='a')")
+    assert panel.see("[p._text._name.value, p._text._column.value, p._cell.code]") == ["frame", "", ""]
+    panel.run()
+    assert panel.trouble().startswith("InputError: No column of frame is chosen.")
+    panel.kernel.run("frame = None")
+    assert panel.see("[p._text._name.value, p._cell.code]") == ["", ""]
+    panel.run()
+    assert panel.trouble().startswith("InputError: No variable with texts is chosen.")
+    panel.choose("_text._name", "other")
+    assert panel.see("p._cell.code") == "vectors = %embed other"
 
 
 def test_a_variable_that_is_gone_when_run_is_clicked_is_told(panel: Desk) -> None:
@@ -46,7 +68,7 @@ def test_a_variable_that_is_gone_when_run_is_clicked_is_told(panel: Desk) -> Non
 def test_settings_that_a_cell_changes_are_followed(panel: Desk) -> None:
     panel.type("_text._body", "a")
     panel.kernel.run("%config VnMagic.unit_length = False")
-    assert panel.see("p._settings._unit_length.value") is False
+    assert panel.see("[p._settings._unit_length.value, p._settings._unit_length.disabled]") == [False, True]
     assert panel.see("p._cell.code") == "%%embed vectors --raw\na"
     panel.kernel.run("%config VnMagic.base_url = 'https://gateway.example'")
     assert panel.see("[p._connect._base_url.value, p._connect._token.origin]") == ["https://gateway.example"] * 2
@@ -65,21 +87,33 @@ def test_the_offline_switch_follows_the_magic_and_the_magic_follows_the_switch(o
     assert re.search(r"^offline +True +panel$", online.kernel.run("%vn status").stdout, re.MULTILINE)
 
 
-def test_unit_length_is_switched_in_the_session(panel: Desk) -> None:
+def test_unit_length_is_a_choice_of_the_panel_and_no_setting_of_the_session(panel: Desk) -> None:
+    panel.type("_text._body", "a")
     panel.type("_settings._unit_length", False)
-    assert panel.see("vn_magic.current_session().settings.unit_length") is False
+    assert panel.see("p._cell.code") == "%%embed vectors --raw\na"
+    assert panel.see("vn_magic.current_session().settings.unit_length") is True
 
 
-def test_unloading_takes_the_hook_back(panel: Desk) -> None:
-    count = "len(get_ipython().events.callbacks['post_run_cell'])"
-    with_panel = panel.see(count)
-    panel.kernel.run("another = vn_magic.EmbedPanel()")
-    assert panel.see(count) == with_panel + 1
+def test_another_panel_takes_the_place_of_the_first_and_leaves_nothing_of_it(panel: Desk) -> None:
+    hooks = "len(get_ipython().events.callbacks['post_run_cell'])"
+    count = "len(ipywidgets.Widget.get_manager_state()['state'])"
+    panel.type("_text._body", "a text of the first panel")
+    before = panel.see(f"[{hooks}, {count}]")
+    for _ in range(2):
+        panel.kernel.run("p = vn_magic.EmbedPanel()")
+    assert panel.see(f"[{hooks}, {count}]") == before
+    assert "a text of the first" not in str(panel.see("ipywidgets.Widget.get_manager_state()"))
+
+
+def test_unloading_takes_the_panel_back_and_loading_again_makes_room_for_another(panel: Desk) -> None:
+    hooks = "len(get_ipython().events.callbacks['post_run_cell'])"
+    with_panel = panel.see(hooks)
     reply = panel.kernel.run("%unload_ext vn_magic")
     assert (reply.status, reply.stderr) == ("ok", "")
-    assert panel.see(count) == with_panel - 1
-    panel.kernel.run("words = ['a', 'b']")
-    assert panel.see("list(p._text._name.options)") == []
+    assert panel.see(hooks) == with_panel - 1
+    assert panel.see("len(ipywidgets.Widget.get_manager_state()['state'])") == 0
+    panel.kernel.run("%load_ext vn_magic\np = vn_magic.EmbedPanel()\nwords = ['a', 'b']")
+    assert panel.see(NAMES) == ["words"]
 
 
 def test_a_panel_loads_the_extension_that_its_cells_need(panel: Desk) -> None:

@@ -30,7 +30,7 @@ def test_typed_text_becomes_a_frame_under_the_name_that_was_chosen(panel: Desk) 
     panel.type("_settings._out", "poem")
     panel.run()
     assert panel.see("[list(poem.text), poem.vec.matrix.shape]") == [BODY.splitlines(), [3, 768]]
-    assert "poem   3 × 768" in panel.said("_runner.message.widget")
+    assert "poem   3 × 768" in panel.said("_tasks.message.widget")
     assert panel.outputs() == []
 
 
@@ -51,8 +51,8 @@ def test_a_new_variable_leaves_the_chosen_variable_and_column_alone(panel: Desk)
     panel.choose("_text._name", "b")
     panel.choose("_text._column", "short")
     panel.kernel.run("_first = 0; before = ['another']")
-    assert panel.see("[list(p._text._name.options), p._text._name.value, p._text._column.value]") == [
-        ["a", "b", "before"], "b", "short",
+    assert panel.see("[list(p._text._name.options)[1:], p._text._name.value, p._text._column.value]") == [
+        [["a", "a"], ["b", "b"], ["before", "before"]], "b", "short",
     ]  # fmt: skip
     assert panel.see("p._cell.code") == "vectors = %embed -c short b"
 
@@ -332,11 +332,11 @@ def test_failed_rows_that_are_kept_are_no_failure_of_the_job(shared_desk: Desk, 
 
     with served(behind(rule, create_app(token=token))) as server:
         _sit_down(shared_desk, server, token, tmp_path)
-        shared_desk.kernel.run("%config VnMagic.on_error = 'keep'")
+        shared_desk.choose("_settings._on_error", "go on, and mark rows that fail")
         shared_desk.type("_text._body", "bad\nworse")
         shared_desk.run()
         assert shared_desk.trouble() == ""
-        assert "vectors   2 × 768" in shared_desk.said("_runner.message.widget")
+        assert "vectors   2 × 768" in shared_desk.said("_tasks.message.widget")
         assert shared_desk.see("vectors.error.notna().all().item()") is True
         assert shared_desk.said("_runner._line.widget") == ""
 
@@ -350,7 +350,7 @@ def test_writing_into_the_array_does_not_change_what_the_panel_shows(panel: Desk
     panel.choose("_results._view", "Heatmap")
     panel.choose("_results._view", "Table")
     assert panel.see("[box.value for box in p._results._table._rows._beside]") == before
-    assert panel.see("bool(np.abs(p._results._embeddings.matrix).min(axis=0).any())") is True
+    assert panel.see("bool(np.abs(p._results._result.embeddings.matrix).min(axis=0).any())") is True
     assert panel.see("vectors.flags.writeable") is True
 
 
@@ -362,5 +362,5 @@ def test_one_row_can_be_run_and_looked_at_in_every_view(panel: Desk) -> None:
         panel.choose("_results._view", view)
         panel.until("len(p._results._picture.outputs)")
     panel.choose("_results._view", "Neighbours")
-    panel.type("_results._neighbours._query", "alone")
+    panel.ask("alone")
     panel.until("'1 row nearest' in p._results._neighbours._heading.value")

@@ -41,7 +41,7 @@ def test_texts_are_shown_as_text_and_strips_as_images(panel: Desk) -> None:
     assert "onerror" not in panel.see("p._results._table._rows._beside[0].value")
     panel.choose("_results._view", "Neighbours")
     panel.click("_results._neighbours._find")
-    panel.type("_results._neighbours._query", "<b>bold</b>")
+    panel.ask("<b>bold</b>")
     _heading(panel, "&lt;b&gt;bold&lt;/b&gt;")
 
 
@@ -50,7 +50,7 @@ def test_a_question_finds_the_rows_nearest_to_it_and_costs_one_text(online: Desk
     online.run()
     online.choose("_results._view", "Neighbours")
     online.type("_results._neighbours._k", 2)
-    online.type("_results._neighbours._query", "late trains")
+    online.ask("late trains")
     online.click("_results._neighbours._find")  # Enter and a click ask the same
     _heading(online, "2 rows nearest to “late trains”")
     assert {row.split(" · ")[0] for row in _rows(online, "_neighbours")} == {"2", "3"}
@@ -80,7 +80,7 @@ def test_a_question_that_fails_is_told_in_the_panel_and_the_next_one_is_answered
     online.run()
     online.choose("_results._view", "Neighbours")
     online.kernel.run("%config VnMagic.base_url = 'https://gateway.example'")
-    online.type("_results._neighbours._query", "a cat")
+    online.ask("a cat")
     online.until("'ProvenanceError' in p._results._message.widget.value")
     assert online.outputs() == []
     online.kernel.run(f"%config VnMagic.base_url = {gateway.url!r}")
@@ -102,7 +102,7 @@ def test_a_picture_is_drawn_with_its_twins(panel: Desk, view: str, said: str) ->
 
 def test_a_model_without_tasks_has_none_on_the_cell_and_can_be_run(panel: Desk) -> None:
     panel.type("_text._body", "a")
-    panel.choose("_settings._task", "CLUSTERING: to find groups of texts")
+    panel.choose("_settings._task", "CLUSTERING")
     panel.type("_settings._model", "gemini-embedding-2")
     assert panel.see("p._settings._task.disabled") is True
     assert panel.see("p._cell.code") == "%%embed vectors --model gemini-embedding-2\na"

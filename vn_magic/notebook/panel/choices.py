@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass
 
 from vn_magic.rows import DEFAULT_COLUMN, Split
-from vn_magic.settings import Result, Settings, TaskType
+from vn_magic.settings import OnError, Result, Settings, TaskType
 
 DEFAULT_SEPARATOR = ","
 
@@ -31,17 +31,22 @@ class Variable:
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """How to embed; ``task_type`` is None for models without tasks. Unit length is a setting of the session."""
+    """How to embed; ``task_type`` is None for models without tasks."""
 
     model: str
     dimension: int
     task_type: TaskType | None
+    unit_length: bool
+    on_error: OnError
     result: Result
     out: str
 
 
 def equivalent_cell(source: TypedText | Variable, choices: Choices, settings: Settings) -> str:
-    """Return the ``%%embed`` or ``%embed`` cell that does the same under the session's present settings."""
+    """Return the ``%%embed`` or ``%embed`` cell that does the same.
+
+    What is not the default is said, also where the session has it set: the cell may be run in another one.
+    """
     options = _options(choices, settings)
     if isinstance(source, Variable):
         if source.column is not None:
@@ -57,16 +62,19 @@ def equivalent_cell(source: TypedText | Variable, choices: Choices, settings: Se
 
 
 def _options(choices: Choices, settings: Settings) -> list[str]:
+    usual = Settings()
     options: list[str] = []
-    if choices.model != settings.model:
+    if not choices.model == settings.model == usual.model:
         options += _option("--model", choices.model)
-    if choices.dimension != settings.dimension:
+    if not choices.dimension == settings.dimension == usual.dimension:
         options += ["--dim", str(choices.dimension)]
-    if choices.task_type not in (None, settings.task_type):
-        options += ["--task", str(choices.task_type)]
+    if choices.task_type is not None and not choices.task_type == settings.task_type == usual.task_type:
+        options += ["--task", choices.task_type]
+    if not choices.on_error == settings.on_error == usual.on_error:
+        options += ["--on-error", choices.on_error]
     if choices.result != "df":
         options += ["--as", choices.result]
-    return options if settings.unit_length else [*options, "--raw"]
+    return options if choices.unit_length else [*options, "--raw"]
 
 
 def _column(name: str) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import Future
 from html import escape
 
 import ipywidgets as widgets
@@ -25,10 +27,14 @@ class Connect:
     ----------
     session
         Holds the token; nothing here does.
+    on_change
+        Called when the session talks to another place.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, on_change: Callable[[], None]) -> None:
         self._session = session
+        self._on_change = on_change
+        self._checking: Future[None] | None = None
         self._message = Message()
         self._tasks = Tasks(session, self._message)
         self._status = widgets.HTML()
@@ -61,7 +67,6 @@ class Connect:
     def _whom(self) -> str:
         settings = self._session.settings
         if settings.offline:
-            self._session.untold([OFFLINE_NOTICE])  # said here, so the next card need not
             return OFFLINE_NOTICE
         try:
             return f"{host_of(settings.base_url)} · token: {token_line(self._session, cure='enter it above')}"
@@ -72,13 +77,16 @@ class Connect:
         self._message.clear()
         if self._offline.value != self._session.settings.offline:
             self._session.configure("offline", self._offline.value, SOURCE)
+            self._on_change()
         self.follow()
 
     def _move(self) -> None:
         self._message.clear()
         try:
             if self._base_url.value != self._session.settings.base_url:
+                self._stop_checking()
                 self._session.configure("base_url", self._base_url.value, SOURCE)
+                self._on_change()
         finally:
             self.follow()
 
@@ -92,8 +100,14 @@ class Connect:
                 "The base URL has changed since the token was entered.\nNext: enter it again for this one."
             )
         token = Token(text)
+        self._stop_checking()
         self._message.say(["Checking the token…"])
-        self._tasks.start(lambda: self._hold(token, settings))
+        self._checking = self._tasks.start(lambda: self._hold(token, settings))
+
+    def _stop_checking(self) -> None:
+        """Let go of a token that is being checked: another one, or none, is wanted by now."""
+        if self._checking is not None:
+            self._checking.cancel()
 
     async def _hold(self, token: Token, settings: Settings) -> None:
         self._message.say(await take_token(token, self._session, settings, SOURCE))
@@ -115,6 +129,10 @@ class Connect:
         )
 
     def _log_out(self) -> None:
+        self._stop_checking()
+        self._tasks.start(self._forget_token)  # on the loop, after what has just been stopped there
+
+    async def _forget_token(self) -> None:
         self._session.log_out()
         left = self._session.find_token()
         still = f" {left.source} still holds {left.token.masked}." if left else ""

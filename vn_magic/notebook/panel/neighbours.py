@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
@@ -13,14 +15,18 @@ from numpy.typing import NDArray
 
 from vn_magic.embeddings import Embeddings
 from vn_magic.exceptions import InputError
+from vn_magic.explore.labels import shortened
 from vn_magic.explore.neighbors import nearest
 from vn_magic.notebook.panel.row_list import RowList, ShownRow, score_html
 from vn_magic.notebook.panel.tasks import Tasks
-from vn_magic.notebook.phrases import counted, shortened
+from vn_magic.notebook.phrases import counted
 from vn_magic.queries import query_request
 from vn_magic.session import Session
 
 _MOST = 20
+_ABOUT_CHARACTERS = 60
+# Seconds; two messages of one key press are read one after the other.
+_BETWEEN_MESSAGES = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +63,10 @@ class Neighbours:
         self._k = widgets.BoundedIntText(value=5, min=1, max=_MOST, description="How many", layout={"width": "150px"})
         self._find = widgets.Button(description="Search", layout={"width": "auto"})
         self._heading = widgets.HTML()
-        self._rows = RowList(_MOST, self.look_around)
+        self._rows = RowList(_MOST, self.look_around, tasks)
         controls = widgets.HBox([self._query, self._k, self._find], layout={"flex_flow": "row wrap"})
         self.widget = widgets.VBox([controls, self._heading, self._rows.widget])
-        self._query.observe(tasks.callback(self._ask), "value")
+        self._query.on_msg(self._hear)
         self._k.observe(tasks.callback(self._ask_again), "value")
         self._find.on_click(tasks.callback(self._ask))
 
@@ -69,12 +75,24 @@ class Neighbours:
         self._embeddings, self._asked = embeddings, None
         self._rows.show(())
         self._heading.value = "" if embeddings is None else _heading("Type a question, or click a row in the table.")
-        if embeddings is None:
-            self._query.value = ""
+        self._query.value = ""
 
     def look_around(self, row: int) -> None:
         """Find the rows nearest to a row."""
         self._tasks.callback(lambda: self._start(_Question(row, self._k.value)))(None)
+
+    def _hear(self, _field: object, content: Mapping[str, Any], _buffers: object) -> None:
+        """Search on Enter. Not on every change: the field also tells one when people leave it half-typed."""
+        if content.get("event") == "submit":
+            self._tasks.callback(self._ask_after_enter)(None)
+
+    def _ask_after_enter(self) -> None:
+        self._tasks.start(self._ask_soon)
+
+    async def _ask_soon(self) -> None:
+        # The browser tells of Enter just before it tells what was typed.
+        await asyncio.sleep(_BETWEEN_MESSAGES)
+        self._ask()
 
     def _ask(self) -> None:
         query = self._query.value.strip()
@@ -90,11 +108,22 @@ class Neighbours:
         embeddings = self._embeddings
         if embeddings is None or (question == self._asked and self._search is not None and not self._search.done()):
             return
+        if len(embeddings.errors) == len(embeddings):
+            raise InputError("No row has a vector, so nothing is near.\nNext: see the table for the reasons.")
         self._asked = question
         self._tasks.message.clear()
+        self._rows.show(())
+        self._heading.value = _heading("Searching…")
         self._search = self._tasks.start(lambda: self._found(question, embeddings))
 
     async def _found(self, question: _Question, embeddings: Embeddings) -> None:
+        try:
+            await self._find_and_show(question, embeddings)
+        except BaseException:
+            self._heading.value = _heading("")
+            raise
+
+    async def _find_and_show(self, question: _Question, embeddings: Embeddings) -> None:
         row = question.asked if isinstance(question.asked, int) else None
         if row is not None and row in embeddings.errors:
             raise InputError(f"Row {row} has no vector: {embeddings.errors[row]}")
@@ -111,7 +140,11 @@ class Neighbours:
             return  # overtaken by a later question
         found = zip(rows.tolist(), scores.tolist(), strict=True)
         self._rows.show([ShownRow(place, embeddings.texts[place], score_html(score)) for place, score in found])
-        about = f"row {row} · {shortened(embeddings.texts[row])}" if row is not None else f"“{question.asked}”"
+        about = (
+            f"row {row} · {shortened(embeddings.texts[row], _ABOUT_CHARACTERS)}"
+            if row is not None
+            else f"“{question.asked}”"
+        )
         self._heading.value = _heading(
             f"{counted(len(rows), 'row')} nearest to {about}, by cosine similarity (click one to look around it):"
         )

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -16,15 +19,18 @@ from vn_magic.api import current_session
 from vn_magic.embeddings import Embeddings
 from vn_magic.exceptions import InputError, VnMagicError
 from vn_magic.notebook.cell_view import CellView
+from vn_magic.notebook.panel import PANEL
 from vn_magic.notebook.panel.choices import Choices, TypedText, Variable, equivalent_cell
 from vn_magic.notebook.panel.connect import Connect
 from vn_magic.notebook.panel.estimate import Estimate
 from vn_magic.notebook.panel.record import Record
+from vn_magic.notebook.panel.result import PanelResult
 from vn_magic.notebook.panel.results import Results
 from vn_magic.notebook.panel.runner import PanelJob, Runner
 from vn_magic.notebook.panel.settings_form import SettingsForm
+from vn_magic.notebook.panel.tasks import Message, Tasks
 from vn_magic.notebook.panel.text_source import TextSource
-from vn_magic.pictures import scatter
+from vn_magic.pictures import MOST_POINTS, scatter
 
 _STYLE = (Path(__file__).parent / "panel.css").read_text(encoding="utf-8")
 _COLUMNS = "repeat(auto-fit, minmax(min(100%, 280px), 1fr))"
@@ -48,6 +54,8 @@ class EmbedPanel:
     A notebook that saves widget state saves what is on the panel at that moment: its settings, the text and the rows
     in view, the picture in view with the texts of its points, and never the token.
 
+    There is one panel at a time: another one takes its place.
+
     Raises
     ------
     InputError
@@ -61,13 +69,21 @@ class EmbedPanel:
         if shell.extension_manager is not None:  # the panel shows cells, and they need the magics
             shell.extension_manager.load_extension("vn_magic")
         self._shell = shell
+        earlier = shell.meta.get(PANEL)
+        if earlier is not None:
+            earlier.close()
+        shell.meta[PANEL] = self
         self._session = current_session()
-        self._connect = Connect(self._session)
-        self._text = TextSource(shell.user_ns, self._changed)
-        self._settings = SettingsForm(self._session, shell.user_ns, self._changed)
+        tasks = Tasks(self._session, Message())
+        self._tasks = tasks
+        self._seen: tuple[object, ...] = ()
+        self._connect = Connect(self._session, self._changed)
+        self._text = TextSource(shell.user_ns, self._changed, tasks)
+        self._settings = SettingsForm(self._session, shell.user_ns, self._changed, tasks)
         self._estimate = Estimate(self._session, lambda: self._job().request)
-        self._runner = Runner(self._session, self._job, self._bind)
+        self._runner = Runner(self._session, tasks, self._job, self._bind, self.follow)
         self._results = Results(self._session)
+        self._keeping: Future[None] | None = None
         self._cell = CellView()
         style = widgets.HTML(layout={"display": "none"})
         self.widget = widgets.VBox(
@@ -92,15 +108,29 @@ class EmbedPanel:
         self._show_cell()
         shell.events.register("post_run_cell", self.follow)
 
+    def close(self) -> None:
+        """Take the panel off the page and stop its job. Results stay in their variables, and below the panel."""
+        if self.follow in self._shell.events.callbacks["post_run_cell"]:
+            self._shell.events.unregister("post_run_cell", self.follow)
+        if self._shell.meta.get(PANEL) is self:
+            del self._shell.meta[PANEL]
+        self._runner.cancel()
+        for widget in _tree(self.widget):
+            widget.close()
+
     def follow(self, _result: object = None) -> None:
         """Show what the last cell may have changed: variables, settings, the token."""
-        self._runner.tasks.callback(self._look_again)(None)
+        self._tasks.callback(self._look_again)(None)
 
     def _look_again(self) -> None:
         self._connect.follow()
         self._text.refresh()
         self._settings.follow()
-        self._changed()
+        self._show_cell()
+        seen = (self._session.settings, self._session.totals.new, self._text.state())
+        if seen != self._seen:
+            self._seen = seen
+            self._estimate.renew()
 
     def _ipython_display_(self) -> None:
         bundle: dict[str, Any] = dict(self.widget._repr_mimebundle_())
@@ -120,6 +150,8 @@ class EmbedPanel:
             model=choices.model,
             dimension=choices.dimension,
             task_type=choices.task_type,
+            unit_length=choices.unit_length,
+            on_error=choices.on_error,
             result=choices.result,
         )
         return PanelJob(request, choices.out, equivalent_cell(source, choices, self._session.settings))
@@ -142,17 +174,26 @@ class EmbedPanel:
         if job.request.result == "numpy":  # the user may write into the array; the panel goes on showing what came
             mine = replace(embeddings, matrix=embeddings.matrix.copy())
         self._shell.push({job.name: await asyncio.to_thread(job.request.shaped, embeddings)})
-        self._results.show(mine)
-        self.follow()
-        self._runner.tasks.start(lambda: self._keep(job, mine))
+        result = PanelResult(job.name, mine)
+        self._results.show(result)
+        if self._keeping is not None:
+            self._keeping.cancel()
+        self._keeping = self._tasks.start(lambda: self._keep(job, result))
 
-    async def _keep(self, job: PanelJob, embeddings: Embeddings) -> None:
-        try:
-            draw = asyncio.to_thread(scatter, embeddings.matrix, embeddings.texts, provenance=embeddings.provenance)
-            picture = await draw
-        except InputError:  # too few rows for a map, which its view says
-            picture = None
-        self._record.keep(job, embeddings, picture)
+    async def _keep(self, job: PanelJob, result: PanelResult) -> None:
+        """Keep a result for readers without a kernel: at once, and with its map when that is drawn."""
+        self._record.keep(job, result.embeddings, None)
+        if len(result.embeddings) <= MOST_POINTS:  # a map of more costs seconds; whoever wants it has its view
+            with suppress(InputError):  # nothing to draw, which the view says
+                self._record.keep(job, result.embeddings, await result.picture(scatter))
+
+
+def _tree(widget: widgets.Widget) -> Iterator[widgets.Widget]:
+    """Yield a widget, all that is in it, and how they look."""
+    for child in getattr(widget, "children", ()):
+        yield from _tree(child)
+    yield from (part for name in ("layout", "style") if (part := getattr(widget, name, None)) is not None)
+    yield widget
 
 
 def _section(title: str, *parts: widgets.Widget) -> widgets.VBox:

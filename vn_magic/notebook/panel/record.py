@@ -10,6 +10,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import display
 
 from vn_magic.embeddings import Embeddings
+from vn_magic.models import OFFLINE_MODEL
 from vn_magic.notebook.card import card_bundle
 from vn_magic.notebook.panel.runner import PanelJob
 from vn_magic.pictures import Picture
@@ -29,6 +30,7 @@ class Record:
     def __init__(self, identity: str) -> None:
         self._identity = f"vn-record-{identity}"
         self._publisher: DisplayPublisher | None = None
+        self._bundle = {"text/html": self._html(""), "text/plain": ""}
 
     @property
     def style(self) -> str:
@@ -38,7 +40,7 @@ class Record:
     def open(self) -> None:
         """Take a place in the output of the cell that runs now."""
         self._publisher = InteractiveShell.instance().display_pub
-        display({"text/html": self._html(""), "text/plain": ""}, display_id=self._identity, raw=True)
+        display(self._bundle, display_id=self._identity, raw=True)
 
     def keep(self, job: PanelJob, embeddings: Embeddings, picture: Picture | None) -> None:
         """Put a result in that place: its card, its map where there can be one, and the cell that gives it again."""
@@ -53,11 +55,13 @@ class Record:
                 f"<div>{caption}</div>",
             ]
             text += [picture.text]
+        if embeddings.provenance.model == OFFLINE_MODEL:
+            html += ["<div>After <code>%vn offline</code>, this cell gives it again:</div>"]
         html += [f'<pre style="white-space:pre-wrap;margin:4px 0">{escape(job.cell)}</pre>']
-        bundle = {"text/html": self._html("".join(html)), "text/plain": "\n".join([*text, job.cell])}
+        self._bundle = {"text/html": self._html("".join(html)), "text/plain": "\n".join([*text, job.cell])}
         if self._publisher is not None:
             # Not `update_display`: a cell that runs now under `%%capture` would take it for its own.
-            self._publisher.publish(bundle, transient={"display_id": self._identity}, update=True)
+            self._publisher.publish(self._bundle, transient={"display_id": self._identity}, update=True)
 
     def _html(self, content: str) -> str:
         return f'<div class="{self._identity}">{content}</div>'

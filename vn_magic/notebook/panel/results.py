@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from concurrent.futures import Future
 
 import ipywidgets as widgets
 
-from vn_magic.embeddings import Embeddings
 from vn_magic.notebook.panel.neighbours import Neighbours
+from vn_magic.notebook.panel.result import PanelResult
 from vn_magic.notebook.panel.table import Table
 from vn_magic.notebook.panel.tasks import Message, Tasks
-from vn_magic.pictures import Picture, heatmap, scatter
+from vn_magic.notebook.phrases import head_line, place_of
+from vn_magic.pictures import heatmap, scatter
 from vn_magic.session import Session
 
 TABLE, MAP, NEIGHBOURS, HEATMAP = "Table", "Map", "Neighbours", "Heatmap"
@@ -28,29 +27,28 @@ class Results:
     """
 
     def __init__(self, session: Session) -> None:
-        self._embeddings: Embeddings | None = None
+        self._result: PanelResult | None = None
         self._message = Message()
         self._tasks = Tasks(session, self._message)
         self._drawing: Future[None] | None = None
+        self._what = Message()
         self._view = widgets.RadioButtons(
             options=[TABLE, MAP, NEIGHBOURS, HEATMAP],
             orientation="horizontal",
             layout={"width": "auto"},
         )
-        self._table = Table(self._look_around)
+        self._table = Table(self._look_around, self._tasks)
         self._neighbours = Neighbours(session, self._tasks)
         self._picture = widgets.Output()
         self._picture.add_class("vn-picture")
-        self.widget = widgets.VBox(
-            [self._view, self._message.widget, self._table.widget, self._neighbours.widget, self._picture],
-            layout={"width": "auto"},
-        )
+        views = [self._table.widget, self._neighbours.widget, self._picture]
+        self.widget = widgets.VBox([self._what.widget, self._view, self._message.widget, *views])
         self._arrange()
         self._view.observe(self._tasks.callback(self._arrange), "value")
 
-    def show(self, embeddings: Embeddings) -> None:
+    def show(self, result: PanelResult) -> None:
         """Show a new result, in the view that people are looking at."""
-        self._embeddings = embeddings
+        self._result = result
         self._arrange()
 
     def _look_around(self, row: int) -> None:
@@ -58,11 +56,18 @@ class Results:
         self._neighbours.look_around(row)
 
     def _arrange(self) -> None:
-        """Fill the view that is looked at, and empty the others."""
-        embeddings = self._embeddings
-        view = self._view.value if embeddings is not None else None
+        """Say whose rows these are, fill the view that is looked at, and empty the others."""
+        result = self._result
+        view = self._view.value if result is not None else None
+        embeddings = result.embeddings if result is not None else None
+        if result is None:
+            self._what.say(["Run shows the rows here, as a table, a map, neighbours or a heatmap."])
+        else:
+            # A later job may fail, or be under way: these are still the rows of this one.
+            origin = place_of(result.embeddings.provenance)
+            self._what.say([f"{head_line(result.name, result.embeddings)} · {origin}"])
         self._view.layout.display = None if view else "none"
-        self._message.say([] if view else ["Run shows the rows here, as a table, a map, neighbours or a heatmap."])
+        self._message.clear()
         if self._drawing is not None:
             self._drawing.cancel()
         for name, part in ((TABLE, self._table), (NEIGHBOURS, self._neighbours)):
@@ -70,10 +75,13 @@ class Results:
             part.show(embeddings if view == name else None)
         self._picture.outputs = ()
         self._picture.layout.display = None if view in (MAP, HEATMAP) else "none"
-        if embeddings is not None and view in (MAP, HEATMAP):
-            draw = scatter if view == MAP else heatmap
-            self._drawing = self._tasks.start(lambda: self._draw(draw, embeddings))
+        if result is not None and view in (MAP, HEATMAP):
+            self._message.say(["Drawing…"])
+            self._drawing = self._tasks.start(lambda: self._draw(result, view))
 
-    async def _draw(self, draw: Callable[..., Picture], embeddings: Embeddings) -> None:
-        picture = await asyncio.to_thread(draw, embeddings.matrix, embeddings.texts, provenance=embeddings.provenance)
-        self._picture.outputs = ({"output_type": "display_data", "data": picture._repr_mimebundle_(), "metadata": {}},)
+    async def _draw(self, result: PanelResult, view: str) -> None:
+        picture = await result.picture(scatter if view == MAP else heatmap)
+        if result is self._result and view == self._view.value:  # else people look at something else by now
+            self._message.clear()
+            bundle = {"output_type": "display_data", "data": picture._repr_mimebundle_(), "metadata": {}}
+            self._picture.outputs = (bundle,)

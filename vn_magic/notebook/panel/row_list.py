@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 
 import ipywidgets as widgets
 
-from vn_magic.notebook.phrases import shortened
+from vn_magic.explore.labels import shortened
+from vn_magic.notebook.panel.tasks import Tasks
 
 _SHOWN_CHARACTERS = 200
 
@@ -31,9 +33,11 @@ class RowList:
         How many lines there are.
     on_pick
         Called with the number of the row that was clicked.
+    tasks
+        Runs what widgets call.
     """
 
-    def __init__(self, size: int, on_pick: Callable[[int], None]) -> None:
+    def __init__(self, size: int, on_pick: Callable[[int], None], tasks: Tasks) -> None:
         self._on_pick = on_pick
         self._shown: Sequence[ShownRow] = ()
         self._texts = [widgets.Button(layout={"width": "auto", "flex": "1 1 0%"}) for _ in range(size)]
@@ -44,7 +48,7 @@ class RowList:
         self.widget = widgets.VBox(self._lines)
         self.widget.add_class("vn-rows")
         for place, button in enumerate(self._texts):
-            button.on_click(lambda _button, place=place: self._pick(place))
+            button.on_click(tasks.callback(partial(self._pick, place)))
 
     def show(self, rows: Sequence[ShownRow]) -> None:
         """Show these rows, as many as there are lines."""

@@ -35,69 +35,91 @@ class Runner:
     ----------
     session
         Runs the job.
+    tasks
+        Starts it, and shows what goes wrong.
     job
         Returns what is to be done as the panel stands, or raises what is wrong with it.
     on_done
         Awaited on the loop with what a job has brought.
+    on_end
+        Called when a job is over, whatever it has brought.
     """
 
     def __init__(
         self,
         session: Session,
+        tasks: Tasks,
         job: Callable[[], PanelJob],
         on_done: Callable[[PanelJob, Embeddings], Awaitable[None]],
+        on_end: Callable[[], None],
     ) -> None:
         self._session = session
+        self._tasks = tasks
         self._chosen = job
         self._on_done = on_done
+        self._on_end = on_end
         self._lock = threading.Lock()
         self._running = False
         self._task: asyncio.Task[None] | None = None
         self._latest: ProgressEvent | None = None
-        self.message = Message()
-        self.tasks = Tasks(session, self.message)
-        self._run = widgets.Button(description="Run", button_style="primary")
-        self._cancel = widgets.Button(description="Cancel", disabled=True)
+        self._left = ""
+        self._run = widgets.Button(description="Run", button_style="primary", layout={"width": "110px"})
+        self._cancel = widgets.Button(description="Cancel", disabled=True, layout={"width": "110px"})
         self._bar = widgets.FloatProgress(
-            min=0.0, max=1.0, layout={"width": "auto", "display": "none", "flex": "1 1 120px"}
+            min=0.0, max=1.0, tooltip="Progress", layout={"width": "auto", "display": "none", "flex": "1 1 120px"}
         )
         self._line = Message()
         buttons = widgets.HBox([self._run, self._cancel, self._bar], layout={"flex_flow": "row wrap"})
-        self.widget = widgets.VBox([buttons, self._line.widget, self.message.widget])
-        self._run.on_click(self.tasks.callback(self._start))
-        self._cancel.on_click(self.tasks.callback(self._stop))
+        self.widget = widgets.VBox([buttons, self._line.widget, tasks.message.widget])
+        self._run.on_click(tasks.callback(self._start))
+        self._cancel.on_click(tasks.callback(self.cancel))
+
+    def cancel(self) -> None:
+        """Stop the job that runs, if one does. What has arrived is kept."""
+        self._cancel.disabled = True
+        if self._running:
+            self._tasks.start(self._cancel_job)  # on the loop the job has begun by then, and can be cancelled
 
     def _start(self) -> None:
         """Start a job, unless one runs: a second click may be on its way before the button is closed."""
         with self._lock:
             if self._running:
                 return
-            self.message.clear()
+            self._tasks.message.clear()
             job = self._chosen()
             self._running = True
-        self._latest = None
-        self._show_running(True)  # noqa: FBT003 - the state that is set
-        self.tasks.start(lambda: self._embed(job))
+        self._latest, self._left = None, ""
+        try:
+            self._show_running(True)  # noqa: FBT003 - the state that is set
+            started = self._tasks.start(lambda: self._embed(job))
+        except BaseException:
+            self._end()
+            raise
+        # Not in the job itself: one that is cancelled before its first step would never come to its end.
+        started.add_done_callback(lambda _started: self._end())
+
+    def _end(self) -> None:
+        self._show_running(False, self._left)  # noqa: FBT003 - the state that is set
+        self._on_end()
+        self._running = False  # last: a click in between would begin under this one's ending
 
     async def _embed(self, job: PanelJob) -> None:
         self._task = asyncio.current_task()
         drawing = asyncio.create_task(self._keep_drawing())
-        left = ""
         try:
             embeddings = await self._session.run_job(job.request, self._note)
             await self._on_done(job, embeddings)
-            self.message.say(final_lines(job.name, embeddings))
+            self._tasks.message.say(final_lines(job.name, embeddings))
+        except asyncio.CancelledError:
+            self._left = _stopped(self._latest, job.request, "Run goes on from there.")
+            raise
         except BaseException:
-            left = _stopped(self._latest, job.request)
+            if self._latest is not None and self._latest.done:
+                self._left = _stopped(self._latest, job.request, "")
             raise
         finally:
+            self._task = None
             drawing.cancel()
-            self._show_running(False, left)  # noqa: FBT003 - as above
-            self._task, self._running = None, False  # last: a click in between would begin under this one's ending
-
-    def _stop(self) -> None:
-        self._cancel.disabled = True
-        self.tasks.start(self._cancel_job)  # on the loop the job has begun by then, and can be cancelled
 
     async def _cancel_job(self) -> None:
         if self._task is not None:
@@ -110,7 +132,7 @@ class Runner:
         while True:
             if (event := self._latest) is not None:
                 self._bar.value = event.done / max(event.rows, 1)
-                self._line.say([progress_text(event)])
+                self._line.tick(progress_text(event))
             await asyncio.sleep(_SECONDS_BETWEEN_UPDATES)
 
     def _show_running(self, running: bool, left: str = "Starting…") -> None:  # noqa: FBT001 - the state that is set
@@ -121,7 +143,7 @@ class Runner:
         self._line.say([left] if left else [])
 
 
-def _stopped(event: ProgressEvent | None, request: Request) -> str:
+def _stopped(event: ProgressEvent | None, request: Request, more: str) -> str:
     done = f" at {event.done:,} of {event.rows:,} rows" if event else ""
-    kept = "What arrived is in the cache; Run goes on from there."
-    return f"Stopped{done}. {kept if request.options.use_cache else 'Nothing of it was kept.'}"
+    kept = "What arrived is in the cache." if request.options.use_cache else "Nothing of it was kept."
+    return f"Stopped{done}. {kept} {more}".rstrip()

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from html import escape
 
 import ipywidgets as widgets
 
 from vn_magic.embeddings import Embeddings
+from vn_magic.explore.labels import shortened
 from vn_magic.notebook.panel.row_list import RowList, ShownRow
+from vn_magic.notebook.panel.tasks import Tasks
 from vn_magic.notebook.strip import strip_html
 
 _PAGE_ROWS = 10
+_REASON_CHARACTERS = 90
 
 
 class Table:
@@ -20,18 +24,20 @@ class Table:
     ----------
     on_pick
         Called with the number of the row that was clicked.
+    tasks
+        Runs what widgets call.
     """
 
-    def __init__(self, on_pick: Callable[[int], None]) -> None:
+    def __init__(self, on_pick: Callable[[int], None], tasks: Tasks) -> None:
         self._embeddings: Embeddings | None = None
         self._first = 0
-        self._rows = RowList(_PAGE_ROWS, on_pick)
+        self._rows = RowList(_PAGE_ROWS, on_pick, tasks)
         self._back = widgets.Button(description="Previous", layout={"width": "auto"})
         self._on = widgets.Button(description="Next", layout={"width": "auto"})
         self._place = widgets.HTML()
         self.widget = widgets.VBox([self._rows.widget, widgets.HBox([self._back, self._on, self._place])])
-        self._back.on_click(lambda _button: self._turn(-_PAGE_ROWS))
-        self._on.on_click(lambda _button: self._turn(_PAGE_ROWS))
+        self._back.on_click(tasks.callback(lambda: self._turn(-_PAGE_ROWS)))
+        self._on.on_click(tasks.callback(lambda: self._turn(_PAGE_ROWS)))
 
     def show(self, embeddings: Embeddings | None) -> None:
         """Show the first page of a result, or hold nothing."""
@@ -53,4 +59,6 @@ class Table:
 
 
 def _strip_or_failure(embeddings: Embeddings, row: int) -> str:
-    return "<em>failed</em>" if row in embeddings.errors else strip_html(embeddings.matrix[row])
+    if row in embeddings.errors:
+        return f"<em>failed: {escape(shortened(embeddings.errors[row], _REASON_CHARACTERS))}</em>"
+    return strip_html(embeddings.matrix[row])

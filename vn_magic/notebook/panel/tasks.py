@@ -15,7 +15,7 @@ from vn_magic.session import Session
 
 
 class Message:
-    """A few lines in the panel, which a screen reader reads out when they change."""
+    """A few lines in the panel, marked for screen readers as news."""
 
     def __init__(self) -> None:
         self.widget = widgets.HTML()
@@ -24,6 +24,10 @@ class Message:
     def say(self, lines: Sequence[str]) -> None:
         """Show lines of plain text."""
         self._show("status", "vn-note", lines)
+
+    def tick(self, line: str) -> None:
+        """Show a line that changes several times a second, and is no news each time."""
+        self._show("none", "vn-note", [line])
 
     def fail(self, error: BaseException) -> None:
         """Show an error as a cell would."""
