@@ -70,9 +70,13 @@ class Results:
         self._message.clear()
         if self._drawing is not None:
             self._drawing.cancel()
-        for name, part in ((TABLE, self._table), (NEIGHBOURS, self._neighbours)):
-            part.widget.layout.display = None if view == name else "none"
-            part.show(embeddings if view == name else None)
+        parts: dict[str | None, Table | Neighbours] = {TABLE: self._table, NEIGHBOURS: self._neighbours}
+        for part in parts.values():
+            part.widget.layout.display = "none"
+            part.show(None)
+        if view in parts:
+            parts[view].show(embeddings)
+            parts[view].widget.layout.display = None
         self._picture.outputs = ()
         self._picture.layout.display = None if view in (MAP, HEATMAP) else "none"
         if result is not None and view in (MAP, HEATMAP):

@@ -48,6 +48,7 @@ class Table:
         embeddings = self._embeddings
         if embeddings is None:
             self._rows.show(())
+            self._place.value = ""
             return
         count = len(embeddings)
         self._first = min(max(self._first + rows, 0), max(count - 1, 0) // _PAGE_ROWS * _PAGE_ROWS)
