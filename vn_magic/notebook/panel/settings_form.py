@@ -22,7 +22,7 @@ from vn_magic.session import Session
 RECOMMENDED_DIMENSIONS = (768, 1536, 3072)
 _SMALLEST, _LARGEST = 128, 3072
 _WIDE = {"width": "auto"}
-_UNIT_LENGTH = "Unit length (leave on to compare vectors)"
+_UNIT_LENGTH = "Unit length (leave on to compare)"
 _RAW_SESSION = "Unit length (off for the session: %config VnMagic.unit_length)"
 _PURPOSES = MappingProxyType(
     {
@@ -62,7 +62,7 @@ class SettingsForm:
         settings = session.settings
         models = [name for name in KNOWN_MODELS if name != OFFLINE_MODEL]
         failures = [("stop at the first row that fails", "stop"), ("go on, and mark rows that fail", "keep")]
-        results = [("DataFrame with text and embedding", "df"), ("numpy array, float32", "numpy")]
+        results = [("DataFrame, text and vector", "df"), ("numpy array, float32", "numpy")]
         self._model = widgets.Combobox(
             value=settings.model, options=models, description="Model", continuous_update=False, layout=_WIDE
         )
@@ -74,7 +74,7 @@ class SettingsForm:
             max=_LARGEST,
             description="Dimension",
             tooltip=f"Values in a vector, {_SMALLEST} to {_LARGEST}",
-            layout={"width": "154px"},
+            layout={"width": "142px"},
         )
         self._recommended = [
             widgets.Button(
@@ -94,12 +94,14 @@ class SettingsForm:
         self._result = widgets.Dropdown(options=results, description="Result", layout=_WIDE)
         self._out = widgets.Text(value="vectors", description="Name", layout=_WIDE)
         self._remark = widgets.HTML()
+        sizes = widgets.HBox([self._dimension, *self._recommended], layout={"flex_flow": "row wrap"})
+        sizes.add_class("vn-sizes")
         self.widget = widgets.VBox(
             [
                 self._model,
                 self._task,
                 self._purpose,
-                widgets.HBox([self._dimension, *self._recommended], layout={"flex_flow": "row wrap"}),
+                sizes,
                 self._unit_length,
                 self._on_error,
                 self._result,
