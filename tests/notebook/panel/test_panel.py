@@ -84,7 +84,7 @@ def test_the_panels_cell_gives_the_same_result_and_sends_nothing(
     if column:
         online.choose("_text._column", column)
     online.type("_settings._dimension", 256)
-    online.choose("_settings._result", ["DataFrame with text and embedding", "numpy array, float32"][result])
+    online.choose("_settings._result", ["DataFrame, text and vector", "numpy array, float32"][result])
     online.run()
     sent = len(gateway.texts)
     assert sent == 2
@@ -364,3 +364,34 @@ def test_one_row_can_be_run_and_looked_at_in_every_view(panel: Desk) -> None:
     panel.choose("_results._view", "Neighbours")
     panel.ask("alone")
     panel.until("'1 row nearest' in p._results._neighbours._heading.value")
+
+
+def test_a_panel_that_is_closed_while_its_job_runs_stops_it_and_another_one_works(
+    shared_desk: Desk, held: _Held, token: str, tmp_path: object
+) -> None:
+    with served(held.app) as server:
+        _sit_down(shared_desk, server, token, tmp_path)
+        shared_desk.type("_text._body", "held a\nheld b")
+        shared_desk.click("_runner._run")
+        _wait(lambda: len(server.texts) == 2)
+        assert shared_desk.kernel.run("%unload_ext vn_magic").stderr == ""
+        assert shared_desk.see("p._runner._running") is False
+        shared_desk.kernel.run("%load_ext vn_magic\np = vn_magic.EmbedPanel()")
+        held.go.set()
+        shared_desk.type("_text._body", "held a\nfree c")
+        shared_desk.run()
+        assert shared_desk.see("list(vectors.text)") == ["held a", "free c"]
+
+
+def test_a_job_that_cannot_begin_leaves_run_usable(panel: Desk) -> None:
+    panel.type("_text._body", BODY)
+    panel.kernel.run(
+        'def refuse(work): raise RuntimeError("can\'t start new thread")\n'
+        "usual, p._tasks.start = p._tasks.start, refuse"
+    )
+    panel.click("_runner._run")
+    assert "RuntimeError" in panel.trouble()
+    assert panel.see("[p._runner._running, p._runner._run.disabled]") == [False, False]
+    panel.kernel.run("p._tasks.start = usual")
+    panel.run()
+    assert panel.trouble() == ""

@@ -113,3 +113,13 @@ def test_a_notebook_without_a_front_end_runs_and_shows_the_twin_in_magics(tmp_pa
     assert outputs[3][-1].data["text/plain"] == "(2, 2)"
     assert "a text" not in str(outputs[:2])
     nbformat.validate(notebook)
+
+
+def test_a_panel_that_is_shown_again_shows_its_record_again(panel: Desk) -> None:
+    panel.kernel.run("display(p)")
+    panel.type("_text._body", "a text\nanother")
+    panel.run()
+    panel.kernel.run(_UNTIL_KEPT)
+    _, record = panel.kernel.run("display(p)").displays
+    assert "vectors   2 × 768" in record["text/html"]
+    assert "After <code>%vn offline</code>" in record["text/html"]

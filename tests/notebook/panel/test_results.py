@@ -124,3 +124,30 @@ def test_a_name_that_exists_is_said_to_be_replaced(panel: Desk) -> None:
 def test_a_recommended_dimension_is_a_click_away(panel: Desk, button: int) -> None:
     panel.click(f"_settings._recommended[{button}]")
     assert panel.see("p._settings._dimension.value") == [768, 1536, 3072][button]
+
+
+def test_rows_on_view_say_whose_they_are_while_another_job_fails(online: Desk) -> None:
+    online.type("_connect._offline", True)
+    online.type("_text._body", BODY)
+    online.run()
+    online.type("_connect._offline", False)
+    online.type("_settings._model", "nobody-serves-this")
+    online.type("_settings._out", "second")
+    online.run()
+    assert online.trouble().startswith("ModelUnavailableError: ")
+    for view in ("Table", "Neighbours"):
+        online.choose("_results._view", view)
+        what = online.said("_results._what.widget")
+        assert what.startswith("vectors   5 × 768   offline-lexical")
+        assert "lexical, not semantic" in what
+
+
+def test_leaving_the_field_half_typed_asks_nothing(online: Desk, gateway: Served) -> None:
+    online.type("_text._body", BODY)
+    online.run()
+    online.choose("_results._view", "Neighbours")
+    sent = len(gateway.texts)
+    online.type("_results._neighbours._query", "half a ques")  # what the browser says when people tab away
+    online.ask("a cat")
+    _heading(online, "nearest to “a cat”")
+    assert gateway.texts[sent:] == ["a cat"]

@@ -223,3 +223,23 @@ def test_a_token_that_is_being_checked_while_the_base_url_changes_is_not_bound_t
         shared_desk.run()
         assert shared_desk.trouble().startswith("TokenError: ")
         assert second.received == []
+
+
+def test_forget_while_a_token_is_being_checked_keeps_none(shared_desk: Desk, token: str, tmp_path: Path) -> None:
+    go = threading.Event()
+    app = create_app(token=token)
+
+    async def slow(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        while not go.is_set():  # noqa: ASYNC110 - set by the test, in another thread
+            await asyncio.sleep(0.01)
+        await app(scope, receive, send)
+
+    with served(slow) as server:
+        shared_desk.sit_down(VN_MAGIC_BASE_URL=server.url, VN_MAGIC_CACHE=str(tmp_path / "cache"))
+        shared_desk.enter_token(token)
+        _wait(lambda: bool(server.received))
+        shared_desk.click("_connect._forget")
+        go.set()
+        shared_desk.until("'is forgotten' in p._connect._message.widget.value and p._connect._checking.done()")
+        assert shared_desk.see("vn_magic.current_session().find_token() is None") is True
+        assert "token: none" in shared_desk.said("_connect._status")
