@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.gateways import Receive, Send, Served, served
+from support.gateways import App, Receive, Send, Served, served
 from support.panels import Desk
 
 from vn_magic.offline import create_app
@@ -119,6 +119,17 @@ def test_a_second_result_leaves_nothing_of_the_first(panel: Desk, view: str) -> 
     assert "first secret" not in panel.saved()
 
 
+def _held(app: App, go: threading.Event) -> App:
+    """An app that answers nobody until it may."""
+
+    async def held(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        while not go.is_set():  # noqa: ASYNC110 - set by the test, in another thread
+            await asyncio.sleep(0.01)
+        await app(scope, receive, send)
+
+    return held
+
+
 def test_a_token_is_held_for_the_origin_that_was_shown(connected: Desk, gateway: Served, token: str) -> None:
     origin = connected.see("p._connect._token.origin")
     assert origin == gateway.url
@@ -203,14 +214,7 @@ def test_a_token_that_is_being_checked_while_the_base_url_changes_is_not_bound_t
     shared_desk: Desk, token: str, tmp_path: Path
 ) -> None:
     go = threading.Event()
-    app = create_app(token=token)
-
-    async def slow(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        while not go.is_set():  # noqa: ASYNC110 - set by the test, in another thread
-            await asyncio.sleep(0.01)
-        await app(scope, receive, send)
-
-    with served(slow) as first, served(create_app(token=token)) as second:
+    with served(_held(create_app(token=token), go)) as first, served(create_app(token=token)) as second:
         shared_desk.sit_down(VN_MAGIC_BASE_URL=first.url, VN_MAGIC_CACHE=str(tmp_path / "cache"))
         shared_desk.enter_token(token)
         _wait(lambda: bool(first.received))
@@ -227,14 +231,7 @@ def test_a_token_that_is_being_checked_while_the_base_url_changes_is_not_bound_t
 
 def test_forget_while_a_token_is_being_checked_keeps_none(shared_desk: Desk, token: str, tmp_path: Path) -> None:
     go = threading.Event()
-    app = create_app(token=token)
-
-    async def slow(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        while not go.is_set():  # noqa: ASYNC110 - set by the test, in another thread
-            await asyncio.sleep(0.01)
-        await app(scope, receive, send)
-
-    with served(slow) as server:
+    with served(_held(create_app(token=token), go)) as server:
         shared_desk.sit_down(VN_MAGIC_BASE_URL=server.url, VN_MAGIC_CACHE=str(tmp_path / "cache"))
         shared_desk.enter_token(token)
         _wait(lambda: bool(server.received))
