@@ -196,7 +196,7 @@ def test_cancel_stops_sending_and_the_next_run_pays_for_the_rest_alone(
         assert [content for content in shared_desk.outputs() if "execution_count" not in content] == []
 
 
-def test_cancel_is_heard_within_a_quarter_of_a_second(
+def test_cancel_at_any_moment_ends_the_job_and_leaves_run_usable(
     shared_desk: Desk, held: _Held, token: str, tmp_path: object
 ) -> None:
     with served(held.app) as server:
