@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 from collections.abc import MutableMapping
@@ -72,32 +73,40 @@ def test_of_several_kernels_on_a_damaged_file_one_sets_it_aside(tmp_path: Path) 
     assert _found(EmbeddingCache(tmp_path), "first", "second") == {"first", "second"}
 
 
-def _rejecting(bad: str, app: App) -> App:
-    """Reject one text at once, and answer all others as `app` does."""
+def _rejecting(bad: str, others: int, app: App) -> App:
+    """Reject one text once so many others are on their way, and answer those afterwards, as `app` does."""
+    arrived, rejected = [0], asyncio.Event()
 
     async def rejecting(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         message = await receive()
-        text = json.loads(message["body"])["content"]["parts"][0]["text"]
-        answer = answering(json_answer({"error": {"code": 400, "status": "INVALID_ARGUMENT", "message": "no"}}, 400))
 
         async def again() -> MutableMapping[str, Any]:
             return message
 
-        await (answer if text == bad else app)(scope, again, send)
+        if json.loads(message["body"])["content"]["parts"][0]["text"] == bad:
+            while arrived[0] < others:  # noqa: ASYNC110 - a count, and no more
+                await asyncio.sleep(0.005)
+            error = {"error": {"code": 400, "status": "INVALID_ARGUMENT", "message": "no"}}
+            await answering(json_answer(error, 400))(scope, again, send)
+            rejected.set()
+        else:
+            arrived[0] += 1
+            await rejected.wait()
+            await app(scope, again, send)
 
     return rejecting
 
 
 def test_answers_on_their_way_when_a_row_fails_are_kept(token: str) -> None:
     texts = ["bad", *(f"good {number}" for number in range(15))]
-    with served(_rejecting("bad", create_app(token=token))) as server:
+    with served(_rejecting("bad", 15, create_app(token=token))) as server:
         for _ in range(2):
             with (
                 Session(base_url=server.url, token=token) as session,
                 pytest.raises(RejectedTextError, match=r"Row 0 \('bad'\)"),
             ):
                 session.embed(texts, dimension=256, concurrency=16)
-    # All sixteen were sent at once; the second time only the one that has no answer.
+    # All sixteen were on their way at once; the second time only the one that has no answer is sent.
     assert sorted(server.texts) == sorted([*texts, "bad"])
 
 
