@@ -52,7 +52,7 @@ def texts_of(data: object, column: str | None = None) -> list[object]:
 def embeddings(texts: list[str | None], errors: dict[int, str] | None = None) -> Embeddings:
     matrix = np.arange(4 * len(texts), dtype=np.float32).reshape(-1, 4) + 1
     matrix[list(errors or ())] = np.nan
-    summary = JobSummary(len(texts), len(texts), 0, 0, 0, 0, 0, 0, tokens_estimated=False, seconds=0.0)
+    summary = JobSummary(len(texts), len(texts), 0, 0, 0, 0, 0, 0, 0, tokens_estimated=False, seconds=0.0)
     return Embeddings(texts, matrix, PROVENANCE, errors or {}, summary)
 
 

@@ -29,7 +29,7 @@ FLOORS = (
     ("gateway", "lookup", "embeddings", "texts", "cells", "candidates"),
     ("cache_thread", "underway"),
     ("cache",),
-    ("keys", "models", "progress", "journal"),
+    ("keys", "models", "progress", "journal", "forks"),
     ("settings", "credentials"),
     ("exceptions", "explore", "offline"),
 )
@@ -38,8 +38,8 @@ GATEKEEPERS = {
     "aiohttp": ("gateway/transport.py",),
     "httpx_aiohttp": ("gateway/transport.py",),
     "tenacity": ("gateway/retry.py", "gateway/client.py"),
-    "pyrate_limiter": ("gateway/pace.py",),
-    "sqlite3": ("cache.py",),
+    "anyio": ("gateway/concurrency.py",),
+    "sqlite3": ("cache.py", "gateway/ledger.py"),
     "pandas": ("frames.py", "accessor.py", "files.py", "cells.py", "candidates.py"),
     "sklearn": ("explore/manifolds.py",),
     "umap": ("explore/manifolds.py",),
@@ -48,7 +48,7 @@ GATEKEEPERS = {
     "ipywidgets": ("notebook/",),
     "anywidget": ("notebook/",),
     "starlette": ("offline/", "gateway/"),  # the client names its ASGI type for the type checker only
-    "uvicorn": ("offline/serve.py",),
+    "uvicorn": ("offline/serve.py", "offline/punctual.py"),
 }
 PURE = ("gateway/wire.py", "gateway/envelopes.py", "gateway/retry.py", "explore/", "rows.py", "texts.py", "keys.py")
 IMPURE = {

@@ -248,7 +248,6 @@ def test_changing_a_value_leaves_the_older_settings_alone() -> None:
         ("dimension", None),
         ("concurrency", 0),
         ("concurrency", 257),
-        ("concurrency", None),
         ("requests_per_minute", 0),
         ("requests_per_minute", "10"),
         ("request_timeout", 0.0),
@@ -278,6 +277,7 @@ def test_an_unknown_setting_is_refused_with_those_that_exist() -> None:
     ("name", "value"),
     [
         ("requests_per_minute", None),
+        ("concurrency", None),
         ("requests_per_minute", 1),
         ("concurrency", 256),
         ("row_timeout", 0.5),

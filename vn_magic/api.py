@@ -53,9 +53,11 @@ def embed(  # noqa: PLR0913 - as many arguments as the magic has options
         ``stop`` raises on the first row that cannot be embedded. ``keep`` returns all rows, NaN where it failed,
         with the reason in a column ``error``. None means the session's setting (``stop``).
     concurrency
-        Requests under way at once.
+        Requests under way at once, at most. None without a session's setting lets the gateway's answers decide:
+        from 8, up to 64.
     requests_per_minute
-        Never start more than this many requests in any minute.
+        Never start more than this many requests in any minute, together with the other kernels of this machine that
+        have such a limit.
     refresh
         Send every text, whatever the cache has.
     cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from vn_magic.cache import CachedVector
 from vn_magic.cache_thread import CacheThread
 from vn_magic.embeddings import Embeddings, Provenance
-from vn_magic.exceptions import GatewayError, ProvenanceError, RowError, TransientError, VectorError
+from vn_magic.exceptions import GatewayError, OutageError, ProvenanceError, StopJobError, TransientError, VectorError
 from vn_magic.lookup import Lookup, Origin, distinct_rows
 from vn_magic.models import OFFLINE_MODEL
 from vn_magic.progress import JobSummary, ProgressEvent, ProgressListener, Totals
@@ -22,7 +23,8 @@ from vn_magic.texts import estimated_tokens
 from vn_magic.underway import Underway
 
 if TYPE_CHECKING:
-    from vn_magic.gateway.client import GatewayClient
+    from vn_magic.gateway.client import GatewayClient, HasCome
+    from vn_magic.gateway.effort import Effort
 
 # Rows checked and normalised at a time, so that no temporary comes near the size of the matrix.
 _BLOCK_ROWS = 4096
@@ -81,12 +83,14 @@ class EmbeddingJob:
         self._units = len(self._first) + len(self._errors)
         self._sources: set[str] = set()
         self._began = time.monotonic()
-        self._requests = self._retries = self._tokens = self._new = self._cached = 0
+        self._requests = self._retries = self._tokens = self._new = self._cached = self._most_at_once = 0
         self._tokens_estimated = False
         self._failure: GatewayError | None = None
         self._workers: list[asyncio.Task[None]] = []
         self._on_the_way: set[asyncio.Task[Any] | None] = set()
+        self._failing: set[asyncio.Task[Any] | None] = set()
         self._waiting = ""
+        self._effort: Effort | None = None
         # Not filled: its pages become memory only as rows arrive.
         self._matrix = np.empty((len(texts), recipe.dimension), dtype=np.float32)
 
@@ -119,13 +123,15 @@ class EmbeddingJob:
     def on_send(self) -> None:
         """Count a request as it starts."""
         self._on_the_way.add(asyncio.current_task())
+        self._most_at_once = max(self._most_at_once, len(self._on_the_way))
         self._requests += 1
         self._totals.requests += 1
         self._tell()
 
     def on_wait(self, seconds: float, error: TransientError) -> None:
-        """Count a retry, and say what is being waited for; there is none once a row has failed under ``stop``."""
+        """Count a retry, and say what is being waited for; there is none once a failure has ended the job."""
         self._on_the_way.discard(asyncio.current_task())
+        self._failing.add(asyncio.current_task())
         if self._failure is not None:
             raise self._failure
         self._retries += 1
@@ -134,15 +140,16 @@ class EmbeddingJob:
         self._tell()
 
     async def _send(self, rows: Sequence[int]) -> None:
-        """Send all rows, ``concurrency`` at a time. When this is left, nothing more is sent.
+        """Send all rows, as many at a time as the gateway bears. When this is left, nothing more is sent.
 
-        After a row's failure under ``stop``, requests on their way are waited for: their answers are paid for.
+        After a failure that ends the job, requests on their way are waited for: their answers are paid for.
         """
-        waiting = iter(rows)
-        count = min(self._options.concurrency, len(rows))
-        self._workers = [asyncio.create_task(self._work(waiting)) for _ in range(count)]
-        if not self._workers:
+        if not rows:
             return
+        effort = self._effort = self._client.effort(self._options.concurrency)
+        waiting = iter(rows)
+        count = min(effort.concurrency.most, len(rows))
+        self._workers = [asyncio.create_task(self._work(waiting, effort)) for _ in range(count)]
         try:
             await asyncio.wait(self._workers, return_when=asyncio.FIRST_EXCEPTION)
             for worker in self._workers:
@@ -155,31 +162,44 @@ class EmbeddingJob:
                 worker.cancel()
             await asyncio.wait(self._workers)
 
-    async def _work(self, rows: Iterator[int]) -> None:
+    async def _work(self, rows: Iterator[int], effort: Effort) -> None:
         for row in rows:
             try:
-                await self._embed(row)
-            except (RowError, TransientError) as error:
-                told = error.at_row(row, self._text(row))
-                if self._options.on_error == "stop":
-                    self._fail(told)
+                await self._embed(row, effort)
+            except GatewayError as error:
+                reason = self._reason_of_row(error)
+                if reason is None or self._options.on_error == "stop":
+                    self._fail(error if reason is None else reason.at_row(row, self._text(row)))
                     return
-                self._errors[row] = str(told)
+                self._errors[row] = str(reason.at_row(row, self._text(row)))
                 self._tell()
+            finally:
+                self._failing.discard(asyncio.current_task())
             if self._failure is not None:
                 return
 
+    def _reason_of_row(self, error: GatewayError) -> GatewayError | None:
+        """Return why the row fails, None where the job does.
+
+        When all that is left has failed before, an outage is as well these rows' own: another run would meet it too.
+        """
+        if isinstance(error, OutageError) and isinstance(error.__cause__, GatewayError):
+            left = self._units - self._new - self._cached - len(self._errors)
+            return error.__cause__ if left <= len(self._failing | {asyncio.current_task()}) else None
+        return None if isinstance(error, StopJobError) else error
+
     def _fail(self, error: GatewayError) -> None:
         """Hand out no more rows, and let go of workers that wait for a retry or for the gate."""
-        self._failure = self._failure or error
+        if self._failure is None or isinstance(error, StopJobError):
+            self._failure = error
         for worker in self._workers:
             if worker not in self._on_the_way and worker is not asyncio.current_task():
                 worker.cancel()
 
-    async def _embed(self, row: int) -> None:
+    async def _embed(self, row: int, effort: Effort) -> None:
         """Get a row's vector: from another job that is asking for it, from the cache, or from the gateway."""
         if not self._shares:
-            await self._ask(row)
+            await self._ask(row, effort, self._nobody_has)
             return
         key = self._lookup.key(row)
         cached = await self._underway.answer(key)
@@ -189,17 +209,28 @@ class EmbeddingJob:
             return
         # Announced before the second look, or another job might ask and be done between look and announcement.
         with self._underway.asking(key) as asked:
-            if await self._lookup.missing([row], self._take_cached):
-                asked.set_result(await self._ask(row))
+            asked.set_result(await self._ask(row, effort, partial(self._somebody_has, row)))
         self._tell()
 
-    async def _ask(self, row: int) -> CachedVector:
-        """Ask the gateway for a row's vector, put it in its place and keep it; return it as received."""
+    async def _somebody_has(self, row: int) -> bool:
+        """Look a row up once more, for another kernel may have paid for it while this one waited."""
+        return not await self._lookup.missing([row], self._take_cached)
+
+    async def _nobody_has(self) -> bool:
+        return False
+
+    async def _ask(self, row: int, effort: Effort, has_come: HasCome) -> CachedVector | None:
+        """Ask the gateway for a row's vector, put it in its place and keep it; return it as received.
+
+        None when it has come from elsewhere before it was sent.
+        """
         text = self._text(row)
         try:
-            answer = await self._client.embed(text, self._recipe, self)
+            answer = await self._client.embed(text, self._recipe, self, effort, has_come)
         finally:
             self._on_the_way.discard(asyncio.current_task())
+        if answer is None:
+            return None
         received = CachedVector(self._lookup.key(row).of_length(len(answer.vector)), answer.vector, answer.source)
         if self._cache is not None:
             self._cache.keep(received)
@@ -211,7 +242,8 @@ class EmbeddingJob:
         self._tokens += tokens
         self._totals.tokens += tokens
         self._totals.new += 1
-        self._waiting = ""
+        if not self._client.pace.remaining:
+            self._waiting = ""  # else it was on its way when the others were told to wait
         self._tell()
         return received
 
@@ -252,10 +284,15 @@ class EmbeddingJob:
             duplicates=sum(map(len, self._twins.values())),
             requests=self._requests,
             retries=self._retries,
+            concurrency=self._most_at_once,
             tokens=self._tokens,
             tokens_estimated=self._tokens_estimated,
             seconds=time.monotonic() - self._began,
         )
+
+    def _waiting_for_rate(self) -> str:
+        idle = self._requests and not self._on_the_way and self._options.requests_per_minute
+        return "for --rpm" if idle else ""
 
     def _tell(self) -> None:
         self._report(
@@ -266,7 +303,8 @@ class EmbeddingJob:
                 failed=len(self._errors),
                 requests=self._requests,
                 retries=self._retries,
-                waiting=self._waiting,
+                concurrency=min(self._effort.concurrency.limit, len(self._workers)) if self._effort else 0,
+                waiting=self._waiting or self._waiting_for_rate(),
                 seconds=time.monotonic() - self._began,
             )
         )

@@ -18,6 +18,7 @@
         │   ├── DailyLimitError
         │   ├── LongWaitError
         │   ├── WrongAddressError
+        │   ├── OutageError
         │   └── DimensionError
         ├── RowError                this row fails, the others may not
         │   ├── RejectedTextError
@@ -129,8 +130,11 @@ class GatewayError(VnMagicError):
     def at_row(self, row: int, text: str) -> Self:
         """Return this error with the row that it is about in front."""
         start = text if len(text) <= 40 else text[:39] + "…"
+        return self._told(f"Row {row} ({start!r}): {self}")
+
+    def _told(self, message: str) -> Self:
         told = type(self)(
-            f"Row {row} ({start!r}): {self}",
+            message,
             status=self.status,
             code=self.code,
             request_id=self.request_id,
@@ -193,6 +197,13 @@ class WrongAddressError(StopJobError):
     cure = "Next: check the base URL with `%vn status`; it is the bare host, e.g. https://www.vectronode.com."
 
 
+class OutageError(StopJobError):
+    """Nothing but failures for a while: the job ends instead of trying every row in vain."""
+
+    meaning = "The gateway failed again and again, with no success in between, so the job stopped."
+    cure = "Next: run the cell again in some minutes; finished rows are kept. `%vn doctor` looks at the way there."
+
+
 class DimensionError(StopJobError):
     """The answer has a length that cannot be turned into what was asked for."""
 
@@ -221,12 +232,17 @@ class BadAnswerError(RowError):
 class TransientError(GatewayError):
     """Worth another attempt; raised to the user only when the attempts are used up."""
 
+    def as_last(self) -> Self:
+        """Return this error, saying that the job has no retries left."""
+        *lines, cure = str(self).split("\n")
+        return self._told("\n".join([*lines, f"Not tried again: too many of this job's requests have failed. {cure}"]))
+
 
 class RateLimitedError(TransientError):
     """429: too many requests just now."""
 
-    meaning = "The gateway limits the rate, and the wait it asks for did not end in time."
-    cure = "Next: wait a minute, or lower --concurrency or --rpm; finished rows are kept."
+    meaning = "The gateway limits the rate, and went on doing so."
+    cure = "Next: wait some minutes, or set --rpm to what the account allows; finished rows are kept."
 
 
 class UpstreamError(TransientError):

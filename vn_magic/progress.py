@@ -22,6 +22,8 @@ class ProgressEvent:
         Rows of ``done`` that have no vector.
     requests, retries
         Attempts sent, and how many of them were not the first for their row.
+    concurrency
+        How many requests may be under way at once just now; 0 before any is sent.
     waiting
         Why and how long the workers wait just now, e.g. ``4 s (429)``; empty when they do not.
     seconds
@@ -34,6 +36,7 @@ class ProgressEvent:
     failed: int = 0
     requests: int = 0
     retries: int = 0
+    concurrency: int = 0
     waiting: str = ""
     seconds: float = 0.0
 
@@ -61,7 +64,8 @@ class JobSummary:
     """What a finished job did and cost. Counts are rows, unless the name says otherwise.
 
     ``new`` rows were paid for by this job; ``cached`` rows were not; ``duplicates`` share the vector of an
-    earlier row of the same job and are counted with it. ``tokens`` is what the service counted for the new
+    earlier row of the same job and are counted with it. ``concurrency`` is the most requests that were under way at
+    once. ``tokens`` is what the service counted for the new
     texts, or an estimate (``tokens_estimated``).
     """
 
@@ -72,6 +76,7 @@ class JobSummary:
     duplicates: int
     requests: int
     retries: int
+    concurrency: int
     tokens: int
     tokens_estimated: bool
     seconds: float

@@ -26,6 +26,10 @@ TaskType = Literal[
 Result = Literal["df", "numpy"]
 OnError = Literal["stop", "keep"]
 
+# Requests at once while nobody has given a number: where it begins, and what it may grow to.
+FIRST_CONCURRENCY = 8
+MOST_CONCURRENCY = 64
+
 DEFAULT_BASE_URL = "https://www.vectronode.com"
 BASE_URL_VARIABLES = ("VN_MAGIC_BASE_URL", "VECTORNODE_BASE_URL", "VECTOR_ENGINE_BASE_URL")
 OFFLINE_VARIABLE = "VN_MAGIC_OFFLINE"
@@ -33,6 +37,7 @@ OFFLINE_VARIABLE = "VN_MAGIC_OFFLINE"
 # At the end only: a gateway may live below a path with a version of its own, /v1/account/gateway.
 _API_PATH = re.compile(r"/+v1(?:beta)?(?:/+models(?:/.*)?)?/*$")
 _COUNTS = ("dimension", "concurrency", "requests_per_minute")
+_MAY_BE_NONE = ("concurrency", "requests_per_minute")
 _SWITCHES = ("offline", "unit_length", "allow_plain_http")
 _SECONDS = ("request_timeout", "row_timeout")
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
@@ -58,7 +63,7 @@ class JobOptions:
     """How a job is run. Nothing here changes a vector."""
 
     on_error: OnError = "stop"
-    concurrency: int = 8
+    concurrency: int | None = None
     requests_per_minute: int | None = None
     refresh: bool = False
     use_cache: bool = True
@@ -79,7 +84,7 @@ class Settings:
     task_type: str = "SEMANTIC_SIMILARITY"
     unit_length: bool = True
     on_error: OnError = "stop"
-    concurrency: int = 8
+    concurrency: int | None = None
     requests_per_minute: int | None = None
     request_timeout: float = 60.0
     row_timeout: float = 300.0
@@ -133,7 +138,9 @@ def _check(name: str, value: Any) -> None:  # noqa: ANN401 - it is what this fun
     choices = {"task_type": get_args(TaskType), "on_error": get_args(OnError)}.get(name)
     if choices and value not in choices:
         raise SettingsError(f"{name} is {value!r}, expected one of {', '.join(choices)}.")
-    if name in _COUNTS and not (name == "requests_per_minute" and value is None) and not _is_positive(value, Integral):
+    if name in _MAY_BE_NONE and value is None:
+        return
+    if name in _COUNTS and not _is_positive(value, Integral):
         raise SettingsError(f"{name} is {value!r}, expected a whole number above zero.")
     if name in _SECONDS and not _is_positive(value, Real):
         raise SettingsError(f"{name} is {value!r}, expected a number of seconds above zero.")
@@ -167,8 +174,11 @@ def normalized_base_url(text: str) -> str:
         name.encode("idna")  # fails where a part between two dots is empty or endless
         if name.replace(".", "").isdecimal():
             ip_address(name)
-    except ValueError as error:
-        raise SettingsError(f"The base URL is not an address: {error}.\nNext: use e.g. {DEFAULT_BASE_URL}.") from None
+    except ValueError:
+        # Python's own words quote parts of the address, and a token may have been pasted into it.
+        raise SettingsError(
+            f"The base URL is not an address: its host or its port cannot be one.\nNext: use e.g. {DEFAULT_BASE_URL}."
+        ) from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise SettingsError(
             f"The base URL must start with https:// and name a host.\nNext: use e.g. {DEFAULT_BASE_URL}."

@@ -23,6 +23,7 @@ from vn_magic.exceptions import (
     TransientError,
     UpstreamError,
 )
+from vn_magic.gateway.circuit import MOST_IN_A_ROW
 from vn_magic.gateway.retry import RetryPolicy, error_of, unix_time, wait_named_by_server
 
 NOW = 1_780_000_000.0  # Thu, 28 May 2026 20:26:40 GMT
@@ -31,8 +32,17 @@ RETRY_INFO = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay":
 AT_ONCE = RetryPolicy(first_backoff=0.0)
 
 
-async def unhindered(_state: RetryCallState) -> None:
-    """Let every attempt start at once."""
+class Run:
+    """A run of failures, as a job tells it."""
+
+    def __init__(self, run: int = 0, *, reached: bool = True, gateway_seems_down: bool = True) -> None:
+        self.run = run
+        self.reached = reached
+        self.gateway_seems_down = gateway_seems_down and reached
+
+
+CALM = Run()
+NOWHERE = Run(reached=False)
 
 
 def unheard(_state: RetryCallState) -> None:
@@ -46,7 +56,7 @@ def named(header: str | None = None, details: Iterable[dict[str, Any]] = (), mes
 
 def failed(error: TransientError, *, attempt: int = 1, elapsed: float = 0.0, wait: float = 0.0) -> RetryCallState:
     """The state of a row whose last attempt raised this error."""
-    state = RetryCallState(retry_object=AT_ONCE.retrying(unhindered, unheard), fn=None, args=(), kwargs={})
+    state = RetryCallState(retry_object=AT_ONCE.retrying(CALM, unheard), fn=None, args=(), kwargs={})
     state.attempt_number = attempt
     state.upcoming_sleep = wait
     state.set_exception((type(error), error, None))
@@ -55,7 +65,7 @@ def failed(error: TransientError, *, attempt: int = 1, elapsed: float = 0.0, wai
     return state
 
 
-def attempts_of(policy: RetryPolicy, *failures: Exception) -> tuple[int, Exception]:
+def attempts_of(policy: RetryPolicy, *failures: Exception, run: Run = CALM) -> tuple[int, Exception]:
     """Run a row whose attempts fail in this way, the last one for ever; return how many there were, and the end."""
     made = 0
 
@@ -65,7 +75,7 @@ def attempts_of(policy: RetryPolicy, *failures: Exception) -> tuple[int, Excepti
         raise failures[min(made, len(failures)) - 1]
 
     with pytest.raises(type(failures[-1])) as caught:
-        asyncio.run(policy.retrying(unhindered, unheard)(attempt))
+        asyncio.run(policy.retrying(run, unheard)(attempt))
     return made, caught.value
 
 
@@ -193,30 +203,30 @@ def test_backoff_is_drawn_between_zero_and_a_bound_that_doubles_up_to_the_longes
     attempt: int, first: float, longest: float
 ) -> None:
     policy = RetryPolicy(first_backoff=first, longest_backoff=longest)
-    wait = policy.wait(failed(UpstreamError("x"), attempt=attempt))
+    wait = policy.wait(failed(UpstreamError("x"), attempt=attempt), CALM)
     assert 0 <= wait <= min(longest, first * 2.0 ** (attempt - 1))
 
 
 def test_backoff_uses_the_whole_range() -> None:
     policy = RetryPolicy(first_backoff=1.0, longest_backoff=1.0)
-    waits = [policy.wait(failed(UpstreamError("x"))) for _ in range(400)]
+    waits = [policy.wait(failed(UpstreamError("x")), CALM) for _ in range(400)]
     # 400 draws leave a quarter empty once in 10^50 runs.
     assert {int(wait * 4) for wait in waits} >= {0, 1, 2, 3}
 
 
 @given(seconds=st.floats(0.001, 1e4), attempt=st.integers(1, 12))
 def test_a_named_wait_is_kept_and_spread_by_a_tenth_at_most(seconds: float, attempt: int) -> None:
-    wait = RetryPolicy().wait(failed(RateLimitedError("x", retry_after=seconds), attempt=attempt))
+    wait = RetryPolicy().wait(failed(RateLimitedError("x", retry_after=seconds), attempt=attempt), CALM)
     assert seconds <= wait <= 1.1 * seconds + 1e-9
 
 
 def test_a_class_that_was_told_the_same_wait_does_not_return_as_one() -> None:
     error = RateLimitedError("x", retry_after=40.0)
-    assert len({RetryPolicy().wait(failed(error, attempt=6)) for _ in range(30)}) == 30
+    assert len({RetryPolicy().wait(failed(error, attempt=6), CALM) for _ in range(30)}) == 30
 
 
 def test_a_named_wait_of_zero_is_not_taken_as_leave_to_hammer() -> None:
-    waits = [RetryPolicy().wait(failed(RateLimitedError("x", retry_after=0.0), attempt=4)) for _ in range(20)]
+    waits = [RetryPolicy().wait(failed(RateLimitedError("x", retry_after=0.0), attempt=4), CALM) for _ in range(20)]
     assert max(waits) > 0
 
 
@@ -229,10 +239,53 @@ def test_a_transient_failure_is_tried_as_often_as_the_policy_says_and_raised_as_
     assert (made, raised) == (5, error)
 
 
-def test_silence_is_given_up_sooner() -> None:
-    made, raised = attempts_of(AT_ONCE, ConnectionFailedError("x"))
+@given(attempt=st.integers(1, 12), run=st.integers(0, 40))
+def test_in_a_run_of_failures_the_bound_doubles_with_the_run_where_it_is_longer_than_the_rows_own(
+    attempt: int, run: int
+) -> None:
+    policy = RetryPolicy(first_backoff=0.5, longest_backoff=30.0)
+    state = failed(UpstreamError("x"), attempt=attempt)
+    bound = min(30.0, 0.5 * 2.0 ** max(attempt - 1, run))
+    waits = [policy.wait(state, Run(run)) for _ in range(60)]
+    assert max(waits) <= bound
+    assert max(waits) > bound / 2  # sixty draws from a range all stay in its lower half once in 10^18 runs
+    assert min(waits) >= (bound / 2 if run else 0)
+
+
+def test_a_run_that_ends_a_job_outlasts_the_minute_by_which_gateways_count() -> None:
+    policy = RetryPolicy()
+    waits = [policy.wait(failed(RateLimitedError("x")), Run(run)) for run in range(MOST_IN_A_ROW)]
+    assert sum(waits) > 60.0
+    made, _ = attempts_of(RetryPolicy(first_backoff=0.0), RateLimitedError("x"))
+    assert made > MOST_IN_A_ROW + 1  # so that the run decides, and not the row that happens to be tried
+
+
+def test_a_run_that_may_be_these_texts_own_makes_nobody_wait_longer_but_for_a_limit() -> None:
+    policy, run = RetryPolicy(first_backoff=0.5), Run(9, gateway_seems_down=False)
+    assert max(policy.wait(failed(UpstreamError("x")), run) for _ in range(60)) <= 0.5
+    assert min(policy.wait(failed(RateLimitedError("x")), run) for _ in range(60)) >= 15.0
+
+
+def test_a_run_against_an_address_where_nothing_answers_makes_nobody_wait_longer() -> None:
+    policy = RetryPolicy(first_backoff=0.5)
+    waits = [policy.wait(failed(ConnectionFailedError("x")), Run(9, reached=False)) for _ in range(60)]
+    assert max(waits) <= 0.5
+
+
+def test_without_options_a_row_is_tried_eight_times() -> None:
+    made, _ = attempts_of(AT_ONCE, UpstreamError("x"))
+    assert made == 8
+
+
+def test_silence_is_given_up_sooner_where_nothing_has_ever_answered() -> None:
+    made, raised = attempts_of(AT_ONCE, ConnectionFailedError("x"), run=NOWHERE)
     assert made == AT_ONCE.connection_attempts < AT_ONCE.attempts
     assert isinstance(raised, ConnectionFailedError)
+
+
+def test_a_network_that_was_there_before_is_waited_for() -> None:
+    made, _ = attempts_of(AT_ONCE, ConnectionFailedError("x"), run=CALM)
+    assert made == AT_ONCE.attempts
 
 
 @pytest.mark.parametrize("kind", [TokenRefusedError, DailyLimitError, RejectedTextError, ValueError, RuntimeError])
@@ -256,7 +309,7 @@ def test_a_wait_that_would_end_past_the_rows_deadline_is_not_begun() -> None:
 )
 def test_the_deadline_counts_from_the_first_attempt(elapsed: float, wait: float, stops: bool) -> None:
     state = failed(RateLimitedError("x"), elapsed=elapsed, wait=wait)
-    assert RetryPolicy(row_timeout=300.0).stop(state) is stops
+    assert RetryPolicy(row_timeout=300.0).stop(state, CALM) is stops
 
 
 def test_before_every_further_attempt_its_wait_is_told() -> None:
@@ -269,30 +322,14 @@ def test_before_every_further_attempt_its_wait_is_told() -> None:
     def tell(state: RetryCallState) -> None:
         told.append((state.attempt_number, state.upcoming_sleep, error_of(state)))
 
-    retrying = RetryPolicy(attempts=3, first_backoff=0.001).retrying(unhindered, tell)
+    retrying = RetryPolicy(attempts=3, first_backoff=0.001).retrying(CALM, tell)
     with pytest.raises(UpstreamError):
         asyncio.run(retrying(attempt))
     assert [(number, seen) for number, _, seen in told] == [(1, error), (2, error)]
     assert all(0 <= wait <= 0.002 for _, wait, _ in told)
 
 
-def test_every_attempt_passes_the_gate_first() -> None:
-    passed: list[int] = []
-
-    async def gate(state: RetryCallState) -> None:
-        passed.append(state.attempt_number)
-
-    async def attempt() -> None:
-        assert len(passed) == attempt_numbers.pop(0)
-        raise UpstreamError("x")
-
-    attempt_numbers = [1, 2, 3]
-    with pytest.raises(UpstreamError):
-        asyncio.run(RetryPolicy(attempts=3, first_backoff=0.0).retrying(gate, unheard)(attempt))
-    assert (passed, attempt_numbers) == ([1, 2, 3], [])
-
-
 def test_a_wait_is_asked_for_after_a_transient_failure_only() -> None:
-    state = RetryCallState(retry_object=AT_ONCE.retrying(unhindered, unheard), fn=None, args=(), kwargs={})
+    state = RetryCallState(retry_object=AT_ONCE.retrying(CALM, unheard), fn=None, args=(), kwargs={})
     with pytest.raises(TypeError, match="transient"):
         error_of(state)

@@ -96,7 +96,9 @@ def test_progress_is_one_display_that_ends_as_the_card(gateway: Served, token: s
 def test_stop_reaches_a_cell_that_awaits_and_nothing_more_is_sent(gateway: Served, token: str) -> None:
     with kernel(environ=_environ(gateway, token)) as client:
         client.run("%load_ext vn_magic\nimport vn_magic")
-        running = client.start(f"await vn_magic.aembed([f'text {{i}}' for i in range({ROWS})], dimension=128)")
+        running = client.start(
+            f"await vn_magic.aembed([f'text {{i}}' for i in range({ROWS})], dimension=128, concurrency=8)"
+        )
         _until(lambda: len(gateway.received) >= 100)
         client.manager.interrupt_kernel()
         assert client.finish(running).status == "error"

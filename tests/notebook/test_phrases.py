@@ -33,6 +33,7 @@ SUMMARY = JobSummary(
     duplicates=0,
     requests=2,
     retries=0,
+    concurrency=2,
     tokens=40,
     tokens_estimated=True,
     seconds=0.406,
@@ -46,10 +47,19 @@ def _embeddings(summary: JobSummary = SUMMARY, **provenance: object) -> Embeddin
 
 
 def test_a_running_job_tells_rows_rate_cache_retries_wait_and_what_is_left() -> None:
-    event = ProgressEvent(1000, done=300, cached=100, requests=210, retries=3, waiting="4 s (429)", seconds=10.0)
-    assert progress_text(event) == (
-        "300 of 1,000 rows · 100 from cache · 20 rows/s · 3 retries · waiting 4 s (429) · ≈35 s left"
+    event = ProgressEvent(
+        1000, done=300, cached=100, requests=210, retries=3, concurrency=4, waiting="4 s (429)", seconds=10.0
     )
+    assert progress_text(event) == (
+        "300 of 1,000 rows · 100 from cache · 20 rows/s · 4 at once · 3 retries · waiting 4 s (429) · ≈35 s left"
+    )
+
+
+@pytest.mark.parametrize(("concurrency", "told"), [(8, ""), (9, "2 requests, 0 retries · up to 9 at once · 0.41 s")])
+def test_a_job_whose_concurrency_grew_says_how_far(concurrency: int, told: str) -> None:
+    line = final_lines("df", _embeddings(replace(SUMMARY, concurrency=concurrency)))[1]
+    assert told in line
+    assert ("at once" in line) == bool(told)
 
 
 def test_what_is_nothing_is_not_said() -> None:

@@ -8,8 +8,8 @@ and Google's own, ``{"error": {"code", "message", "status", "details"}}``, which
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -36,7 +36,8 @@ FINAL_SERVER_ERRORS: dict[str, type[GatewayError]] = {
     "model_not_found": ModelUnavailableError,
     "invalid_request": RejectedTextError,
 }
-_REQUEST_ID_IN_TEXT = re.compile(r"\s*[\(\uff08]request id: ?([^)\uff09]*)[\)\uff09]", re.IGNORECASE)
+# No opening bracket in the id and no blanks before it, or a message of a megabyte would take hours to search.
+_REQUEST_ID_IN_TEXT = re.compile(r"[\(\uff08]request id: ?([^(\uff08)\uff09]*)[\)\uff09]", re.IGNORECASE)
 _FAILED_STATUS = re.compile(r"[45][0-9][0-9]")
 _LONGEST_QUOTE = 160
 
@@ -87,7 +88,9 @@ class Envelope:
         return any("PerDay" in str(each.get("quotaId")) for each in violations if isinstance(each, dict))
 
 
-def error_from(status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> GatewayError:
+def error_from(
+    status: int, headers: Mapping[str, str], body: bytes, *, now: float, scrub: Callable[[str], str] = str
+) -> GatewayError:
     """Return the exception that an answer stands for.
 
     Parameters
@@ -100,11 +103,14 @@ def error_from(status: int, headers: Mapping[str, str], body: bytes, *, now: flo
         The raw body.
     now
         Unix time in seconds, against which an HTTP date in ``Retry-After`` is read.
+    scrub
+        Masks the token in what the gateway says, after JSON's escapes are undone and before it is cut.
     """
     envelope = Envelope.read(body)
     known = envelope or Envelope()
+    known = replace(known, message=scrub(known.message), type=scrub(known.type), code=scrub(known.code))
     kind = _kind_of(status, envelope)
-    request_id = headers.get(REQUEST_ID_HEADER) or _request_id_in(known.message)
+    request_id = quote(headers.get(REQUEST_ID_HEADER) or _request_id_in(known.message)) or None
     waits = kind is RateLimitedError or kind is UpstreamError
     return kind(
         _message(kind, status, known, request_id, headers),
@@ -168,6 +174,6 @@ def quote(text: str) -> str:
     return text if len(text) <= _LONGEST_QUOTE else text[: _LONGEST_QUOTE - 1] + "…"
 
 
-def _request_id_in(message: str) -> str | None:
+def _request_id_in(message: str) -> str:
     found = _REQUEST_ID_IN_TEXT.search(message)
-    return found[1] if found else None
+    return found[1] if found else ""

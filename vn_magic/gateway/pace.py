@@ -4,30 +4,63 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 
-from pyrate_limiter import InMemoryBucket, Rate, RateItem
+from vn_magic.gateway.ledger import StartLedger
 
-_NO_LIMIT = 10**9
+_TRIES_TO_END = 50
+
+
+@dataclass(slots=True, eq=False)
+class Start:
+    """A request that counts until a moment.
+
+    Attributes
+    ----------
+    entry
+        Its place in the ledger, when it has one.
+    sent
+        To be set False when nothing was sent after all; then it does not count.
+    """
+
+    until: float
+    entry: int | None = None
+    sent: bool = True
+
+
+def _never() -> bool:
+    return False
 
 
 class Pace:
     """The gate that every request to one gateway passes just before it starts.
 
+    A request counts from its start until a window after its end. So a limit holds in every window wherever one
+    counts, here or at the gateway: when a request arrived there is not known here, only that it was in between.
+
     Parameters
     ----------
+    ledger
+        Where starts under a limit are counted, for all kernels that share it.
+    timeout
+        Seconds after which a request has ended in any case; what a killed kernel leaves behind counts no longer.
     window
         Seconds over which ``requests_per_minute`` is counted. A minute, except in tests.
     """
 
-    def __init__(self, *, window: float = 60.0) -> None:
-        self._window_ms = round(window * 1000)
+    def __init__(self, ledger: StartLedger, *, timeout: float, window: float = 60.0) -> None:
+        self._ledger = ledger
+        self._timeout = timeout
+        self._window = window
+        # Other kernels' starts leave the ledger without a word, so it is looked at again and again.
+        self._pause = min(max(window / 120, 0.005), 0.5)
         self._open_at = 0.0
         self._limits: list[int] = []
-        # The bucket alone, without pyrate-limiter's Limiter: that one starts a thread of its own. It counts every
-        # start, limited or not, so that a limit holds from the moment it is set.
-        self._starts = InMemoryBucket([Rate(_NO_LIMIT, self._window_ms)])
+        self._unlimited: deque[Start] = deque()
+        self._turn = asyncio.Lock()
 
     @contextmanager
     def limited_to(self, requests_per_minute: int | None) -> Iterator[None]:
@@ -36,15 +69,10 @@ class Pace:
             yield
             return
         self._limits.append(requests_per_minute)
-        self._set_rate()
         try:
             yield
         finally:
             self._limits.remove(requests_per_minute)
-            self._set_rate()
-
-    def _set_rate(self) -> None:
-        self._starts.rates = [Rate(min(self._limits, default=_NO_LIMIT), self._window_ms)]
 
     def cool_down(self, seconds: float) -> None:
         """Let nobody start for this long; a longer cool-down that is under way stays."""
@@ -55,22 +83,57 @@ class Pace:
         """Seconds until the cool-down ends, 0 when there is none."""
         return max(0.0, self._open_at - time.monotonic())
 
-    async def admit(self) -> None:
-        """Return when a request may start. A start is counted when it is admitted."""
-        while True:
-            while (remaining := self.remaining) > 0:  # noqa: ASYNC110 - another worker's 429 may prolong it
-                await asyncio.sleep(remaining)
-            wait = self._try_start()
-            if wait is None:
-                return
-            await asyncio.sleep(wait)
+    @asynccontextmanager
+    async def start(self, *, unless: Callable[[], bool] = _never) -> AsyncIterator[Start | None]:
+        """Enter when a request may start; it has ended when this is left.
 
-    def _try_start(self) -> float | None:
-        starts = self._starts
-        item = RateItem("start", time.monotonic_ns() // 1_000_000)
-        starts.leak(item.timestamp)
-        if starts.put(item):
-            return None
-        waiting = starts.waiting(item)
-        # A millisecond more than told, or the wake-up finds the oldest start still inside the window.
-        return (waiting + 1 if isinstance(waiting, int) else 1) / 1000
+        Yields None, and counts nothing, where ``unless`` holds when its turn has come.
+        """
+        start = await self._admitted(unless)
+        try:
+            yield start
+        finally:
+            if start is not None:
+                await self._end(start)
+
+    async def _admitted(self, unless: Callable[[], bool]) -> Start | None:
+        # One at a time looks at the ledger, and those who came first start first.
+        async with self._turn:
+            while True:
+                while (remaining := self.remaining) > 0:  # noqa: ASYNC110 - another worker's 429 may prolong it
+                    await asyncio.sleep(remaining)
+                if unless():
+                    return None
+                start = Start(time.monotonic() + self._timeout + self._window)
+                if not self._limits:
+                    self._forget_old()
+                    self._unlimited.append(start)
+                    return start
+                if self._has_entered_unlimited():
+                    start.entry = self._ledger.take(start.until, min(self._limits))
+                    if start.entry is not None:
+                        return start
+                await asyncio.sleep(self._pause)
+
+    def _has_entered_unlimited(self) -> bool:
+        """Count what was started before there was a limit, so that the limit holds from the moment it is set."""
+        self._forget_old()
+        if not self._unlimited:
+            return True
+        entries = self._ledger.add([start.until for start in self._unlimited])
+        for entry in entries:
+            self._unlimited.popleft().entry = entry
+        return not self._unlimited
+
+    async def _end(self, start: Start) -> None:
+        start.until = time.monotonic() + (self._window if start.sent else 0.0)
+        for _ in range(_TRIES_TO_END):
+            if start.entry is None or self._ledger.end(start.entry, start.until):
+                return
+            await asyncio.sleep(0.001)  # another kernel is writing
+        # Nothing is wrong then: this start counts for longer than it has to.
+
+    def _forget_old(self) -> None:
+        now = time.monotonic()
+        while self._unlimited and self._unlimited[0].until <= now:
+            self._unlimited.popleft()

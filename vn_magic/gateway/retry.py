@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, Protocol
 
 from tenacity import (
     AsyncRetrying,
@@ -17,14 +17,33 @@ from tenacity import (
     stop_any,
     stop_before_delay,
     wait_random,
-    wait_random_exponential,
 )
 
-from vn_magic.exceptions import ConnectionFailedError, TransientError
+from vn_magic.exceptions import ConnectionFailedError, RateLimitedError, TransientError
 
-_DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)(ms|s)\s*$")
-_RETRY_IN_TEXT = re.compile(r"retry in (\d+(?:\.\d+)?)\s*(ms|s)\b", re.IGNORECASE)
-_SECONDS = re.compile(r"^\s*[+-]?\d+(?:\.\d+)?\s*$")
+_DURATION = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)(ms|s)\s*$")
+_RETRY_IN_TEXT = re.compile(r"retry in ([0-9]+(?:\.[0-9]+)?)\s*(ms|s)\b", re.IGNORECASE)
+_SECONDS = re.compile(r"^\s*[+-]?[0-9]+(?:\.[0-9]+)?\s*$")
+
+
+# Beyond any longest backoff; without it a power of two could grow out of the floats.
+_MOST_DOUBLINGS = 30
+
+
+class FailureRun(Protocol):
+    """What the policy asks of a job's `vn_magic.gateway.effort.Effort`."""
+
+    @property
+    def run(self) -> int:
+        """Failures in a row."""
+
+    @property
+    def reached(self) -> bool:
+        """Whether anything has answered yet."""
+
+    @property
+    def gateway_seems_down(self) -> bool:
+        """Whether it seems to be the gateway that fails, and not single texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +54,10 @@ class RetryPolicy:
     ----------
     attempts
         The most attempts for one row.
+    limited_attempts
+        The most where the last failure was a 429: others may have used up the account's minute, and the next one.
     connection_attempts
-        The most where nothing answers at all: a wrong address should not take half a minute to say so.
+        The most where nothing has ever answered: a wrong address should not take half a minute to say so.
     row_timeout
         Seconds of attempts and waits after which no further attempt starts; time spent at the gate, before a request
         may start, is not counted.
@@ -46,36 +67,45 @@ class RetryPolicy:
     """
 
     attempts: int = 8
+    limited_attempts: int = 40
     connection_attempts: int = 4
     row_timeout: float = 300.0
     first_backoff: float = 0.5
     longest_backoff: float = 30.0
 
-    def retrying(
-        self, before: Callable[[RetryCallState], Awaitable[None]], before_sleep: Callable[[RetryCallState], None]
-    ) -> AsyncRetrying:
+    def retrying(self, job: FailureRun, before_sleep: Callable[[RetryCallState], None]) -> AsyncRetrying:
         """Return the loop around one row. tenacity's loops carry state, so every row needs its own."""
         return AsyncRetrying(
-            before=before,
             retry=retry_if_exception_type(TransientError),
-            wait=self.wait,
-            stop=self.stop,
+            wait=lambda state: self.wait(state, job),
+            stop=lambda state: self.stop(state, job),
             before_sleep=before_sleep,
             reraise=True,
         )
 
-    def wait(self, state: RetryCallState) -> float:
-        """Return the seconds before the next attempt: as the service named them, else full jitter."""
+    def wait(self, state: RetryCallState, job: FailureRun) -> float:
+        """Return the seconds before the next attempt: as the service named them, else full jitter.
+
+        The bound doubles with the row's attempts, or with the job's failures in a row where it is the gateway that
+        fails. In such a run half of the wait is certain, so that its length can be relied on.
+        """
         named = error_of(state).retry_after
         if not named:
-            return wait_random_exponential(multiplier=self.first_backoff, max=self.longest_backoff)(state)
+            run = job.run if job.gateway_seems_down or isinstance(error_of(state), RateLimitedError) else 0
+            doublings = min(max(state.attempt_number - 1, run), _MOST_DOUBLINGS)
+            bound = min(self.longest_backoff, self.first_backoff * 2**doublings)
+            return wait_random(bound / 2 if run else 0, bound)(state)
         # The named wait is a floor. A spread of a tenth keeps a class of thirty from returning as one.
         return named + wait_random(0, 0.1 * named)(state)
 
-    def stop(self, state: RetryCallState) -> bool:
+    def stop(self, state: RetryCallState, job: FailureRun) -> bool:
         """Whether to give up: the attempts are used up, or the wait would end past the row's deadline."""
-        silent = isinstance(error_of(state), ConnectionFailedError)
-        attempts = self.connection_attempts if silent else self.attempts
+        error = error_of(state)
+        attempts = self.attempts
+        if isinstance(error, RateLimitedError):
+            attempts = self.limited_attempts
+        elif isinstance(error, ConnectionFailedError) and not job.reached:
+            attempts = self.connection_attempts
         return stop_any(stop_after_attempt(attempts), stop_before_delay(self.row_timeout))(state)
 
 

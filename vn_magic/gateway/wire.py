@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import msgspec
@@ -60,10 +60,15 @@ class _Embedding(msgspec.Struct):
 
 class _Success(msgspec.Struct, rename="camel"):
     embedding: _Embedding
-    # Not typed: an odd count must not cost a vector that is paid for.
-    usage_metadata: Any = None
+    # Read apart: an odd count must not cost a vector that is paid for.
+    usage_metadata: msgspec.Raw = msgspec.Raw()
 
 
+class _Usage(msgspec.Struct, rename="camel"):
+    prompt_token_count: Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
+
+
+_decode_usage = msgspec.json.Decoder(_Usage, strict=True).decode
 _decode_success = msgspec.json.Decoder(_Success, strict=True).decode
 # Not JSON, but what Python and JavaScript servers write for such numbers. A success has no other words in it.
 _NOT_FINITE = re.compile(rb"\b(?:NaN|Infinity)\b")
@@ -125,9 +130,14 @@ def parse_embedding(body: bytes) -> tuple[NDArray[np.float32], int | None]:
         problem = problem_of(vector)
     if problem:
         raise BadAnswerError.because(problem)
-    usage = success.usage_metadata
-    count = usage.get("promptTokenCount") if isinstance(usage, dict) else None
-    return vector, count if type(count) is int else None
+    return vector, _token_count(success.usage_metadata)
+
+
+def _token_count(usage: msgspec.Raw) -> int | None:
+    try:
+        return _decode_usage(usage).prompt_token_count
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def problem_of(vector: NDArray[np.float32]) -> str | None:

@@ -33,7 +33,9 @@ class VnMagic(Configurable):
     on_error = Enum(get_args(OnError), help="Stop at the first failing row, or keep going and mark it.").tag(
         config=True
     )
-    concurrency = Int(help="Requests under way at once.").tag(config=True)
+    concurrency = Int(
+        allow_none=True, help="Requests under way at once, at most; None lets the gateway's answers decide."
+    ).tag(config=True)
     requests_per_minute = Int(allow_none=True, help="Never start more in a minute; None for no limit.").tag(config=True)
     request_timeout = Float(help="Seconds for one request from first byte to last.").tag(config=True)
     row_timeout = Float(help="Seconds after which no further attempt is made for a row.").tag(config=True)

@@ -8,7 +8,7 @@ from vn_magic.embeddings import Embeddings, Provenance
 from vn_magic.lookup import Plan
 from vn_magic.models import OFFLINE_MODEL, facts_of
 from vn_magic.progress import ProgressEvent
-from vn_magic.settings import Recipe
+from vn_magic.settings import FIRST_CONCURRENCY, Recipe
 from vn_magic.texts import estimated_tokens
 
 _BAR_CELLS = 24
@@ -29,6 +29,7 @@ def progress_text(event: ProgressEvent) -> str:
         f"{event.done:,} of {event.rows:,} rows",
         f"{event.cached:,} from cache" if event.cached else "",
         f"{rate:.0f} rows/s" if rate >= 1 else f"{60 * rate:.0f} rows/min" if rate else "",
+        f"{event.concurrency} at once" if event.concurrency else "",
         counted(event.retries, "retry", "retries") if event.retries else "",
         f"{event.failed:,} failed" if event.failed else "",
         f"waiting {event.waiting}" if event.waiting else "",
@@ -65,6 +66,7 @@ def final_lines(name: str, embeddings: Embeddings) -> list[str]:
         f"{did.failed:,} failed, see the column `error`" if did.failed else "",
         tokens,
         f"{counted(did.requests, 'request')}, {counted(did.retries, 'retry', 'retries')}",
+        f"up to {did.concurrency} at once" if did.concurrency > FIRST_CONCURRENCY else "",
         f"{did.seconds:.2f} s",
         place_of(of),
     ]
