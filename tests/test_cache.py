@@ -168,6 +168,10 @@ def _tamper(folder: Path, statement: str, *parameters: Any) -> None:
         "UPDATE embeddings SET checksum = checksum + 1 WHERE source = 'mine'",
         "UPDATE embeddings SET source = 'thine' WHERE source = 'mine'",
         "UPDATE embeddings SET dimension = 3 WHERE source = 'mine'",
+        "UPDATE embeddings SET vector = 7 WHERE source = 'mine'",
+        "UPDATE embeddings SET checksum = 'text' WHERE source = 'mine'",
+        "UPDATE embeddings SET source = x'b7' WHERE source = 'mine'",
+        "UPDATE embeddings SET source = CAST(x'b7' AS TEXT) WHERE source = 'mine'",
     ],
     ids=[
         "another row's vector",
@@ -177,6 +181,10 @@ def _tamper(folder: Path, statement: str, *parameters: Any) -> None:
         "checksum",
         "source",
         "dimension",
+        "a number for a vector",
+        "a text for a checksum",
+        "bytes for a source",
+        "no text in a text",
     ],
 )
 def test_a_row_that_does_not_match_its_checksum_is_a_miss_until_it_is_kept_again(folder: Path, statement: str) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from support.engine import output_of, python
+from support.interrupts import interrupted_at_line
 
 from vn_magic import Session, cache_thread
 from vn_magic.cache import FILE_NAME, CachedVector, EmbeddingCache
@@ -267,6 +271,53 @@ def test_closing_while_others_keep_loses_no_row_and_leaves_one_thread(folder: Pa
     assert threads() == before
 
 
+def test_an_interrupt_at_any_line_of_opening_and_closing_loses_no_row_and_never_hangs(folder: Path) -> None:
+    for number in itertools.count():
+        cache = CacheThread(EmbeddingCache(folder))
+
+        def use(number: int = number, cache: CacheThread = cache) -> None:
+            cache.info()
+            cache.keep(row(number))
+            cache.close()
+
+        interrupted = interrupted_at_line(number, cache_thread, use)
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(cache.clear).result(20) <= 1  # what was interrupted before it was kept is not there
+            cache.keep(row(number))
+            assert pool.submit(cache.info).result(20).rows == 1
+            assert cache.clear() == 1
+        cache.close()
+        if not interrupted:
+            break
+    assert number > 20
+
+
+def test_a_close_that_is_interrupted_while_it_waits_is_made_good_by_the_next_call(
+    cache: CacheThread, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, commit, before = threading.Event(), EmbeddingCache.keep, len(threads())
+
+    def slowly(self: EmbeddingCache, rows: Iterable[CachedVector]) -> None:
+        slow.wait(20)
+        commit(self, rows)
+
+    monkeypatch.setattr(EmbeddingCache, "keep", slowly)
+    cache.keep(row(1))
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "join", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            cache.close()
+    cache.keep(row(2))
+    assert len(threads()) == before + 2  # the one that still commits, and the one that waits for its end
+    slow.set()
+    assert cache.info().rows == rows_on_disk(folder) == 2
+    assert len(threads()) == before + 1
+
+
+def _interrupt(_thread: threading.Thread) -> None:
+    raise KeyboardInterrupt
+
+
 def test_rows_reported_committed_survive_the_death_of_the_process(folder: Path) -> None:
     script = (
         PREAMBLE
@@ -319,6 +370,34 @@ time.sleep(60)
     assert kept == set(range(len(kept)))
     assert cache.notices == []
     cache.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_child_ends_though_another_thread_was_in_the_midst_of_using_the_cache(folder: Path) -> None:
+    script = (
+        PREAMBLE
+        + """
+import signal, threading
+cache.keep(row(1))
+inside, forked = threading.Event(), threading.Event()
+
+def use():
+    with cache._lock:
+        inside.set()
+        forked.wait()
+
+threading.Thread(target=use).start()
+inside.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(10)
+    sys.exit(0)  # through atexit
+forked.set()
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    )
+    assert output_of(script, str(folder)) == "0\n"
+    assert rows_on_disk(folder) == 1
 
 
 @pytest.mark.parametrize("ending", ["sys.exit(0)", "1 / 0"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import _thread
 import asyncio
+import gc
+import itertools
 import os
 import signal
 import subprocess
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.interrupts import interrupted_at_line
 
 import vn_magic
 from vn_magic import portal as portal_module
@@ -166,6 +169,39 @@ def test_a_clean_up_that_does_not_end_does_not_keep_the_prompt(portal: Portal) -
     assert not ended.is_set()
     release.set()
     assert ended.wait(HANG)
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize("is_open", [False, True])
+def test_an_interrupt_at_any_line_of_a_run_leaves_no_job_behind_and_a_portal_that_works(
+    is_open: bool, recwarn: pytest.WarningsRecorder
+) -> None:
+    for number in itertools.count(2):  # before its `try` nothing has begun
+        portal, job, ticked = Portal(), Job(), threading.Event()
+        if is_open:
+            portal.run(asyncio.sleep(0))
+
+        async def until_a_tick(job: Job = job, ticked: threading.Event = ticked) -> None:
+            running = asyncio.ensure_future(job.run())
+            try:
+                await asyncio.to_thread(ticked.wait, HANG)
+            finally:
+                running.cancel()
+                await asyncio.wait([running])
+
+        def run(portal: Portal = portal, ticked: threading.Event = ticked) -> None:
+            portal.run(until_a_tick(), on_tick=ticked.set)
+
+        interrupted = interrupted_at_line(number, portal_module, run)
+        ticked.set()
+        assert job.started.is_set() == job.cleaned.is_set()
+        assert portal.run(asyncio.sleep(0, "works")) == "works"
+        portal.close()
+        if not interrupted:
+            break
+    assert number > 10
+    gc.collect()
+    assert [told for warned in recwarn if "never awaited" in (told := str(warned.message))] == []
 
 
 def test_an_interrupt_leaves_other_jobs_alone(portal: Portal) -> None:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
+import logging
+import os
 import threading
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from support.engine import output_of
-from support.gateways import Served
+from support.engine import behind, output_of, python
+from support.gateways import Served, served
 
 from vn_magic import Embeddings, Session
-from vn_magic.exceptions import InputError, TokenError
-from vn_magic.offline import lexical
+from vn_magic.credentials import Token, TokenFilter
+from vn_magic.exceptions import EmbeddingInterruptedError, InputError, TokenError
+from vn_magic.gateway.client import GatewayClient
+from vn_magic.offline import create_app, lexical
 
 
 def summary_of(session: Session, texts: object, **options: Any) -> tuple[int, int]:
@@ -183,6 +191,10 @@ session.close()
 """
 
 
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+
+
+@forks
 @pytest.mark.parametrize(
     ("place", "ending"),
     [
@@ -198,6 +210,188 @@ def test_a_session_works_in_a_forked_child_and_in_its_parent_after_it(
     out = output_of(FORK, place, ending, VN_MAGIC_BASE_URL=gateway.url, VECTORNODE_API_KEY=token)
     assert out == "0 4\n"
     assert sorted(gateway.texts) == ([] if place == "offline" else ["a", "b", "child", "parent"])
+
+
+FORKS = """
+import os, signal, threading
+import vn_magic
+
+session = vn_magic.Session(base_url="http://127.0.0.1:9", token="sk-nobody-0123456789")
+done = threading.Event()
+
+def busy():
+    while not done.is_set():
+        session.find_token()
+        session.configure("dimension", 256, "a test")
+        session.tokens.unmask()
+
+threading.Thread(target=busy).start()
+endings = set()
+for _ in range(30):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(3)
+        session.find_token()
+        session.runtime
+        os._exit(0)
+    endings.add(os.waitpid(child, 0)[1])
+done.set()
+print(endings)
+"""
+
+
+@forks
+def test_a_forked_child_can_use_a_session_that_another_thread_was_using_as_it_forked() -> None:
+    assert output_of(FORKS) == "{0}\n"
+
+
+FORK_AND_GARBAGE = """
+import faulthandler, gc, os, threading
+import vn_magic
+
+def opened():
+    session = vn_magic.Session(offline=True)
+    session.runtime.cache._run(lambda cache: cache._in_file(lambda file: None, None)).result()
+    return session
+
+faulthandler.dump_traceback_later(20, exit=True)
+gc.disable()
+kept, dropped = opened(), opened()
+guard = dropped.runtime.cache._cache._guard
+dropped.itself = dropped
+del dropped
+at_work = threading.Event()
+
+def fork_has_begun():
+    free = guard.acquire(blocking=False)
+    if free:
+        guard.release()
+    return not free
+
+def work(cache):
+    def in_file(_file):
+        at_work.set()
+        while not fork_has_begun():
+            pass
+        gc.collect()  # in this thread, as it may be in any
+        return "done"
+    return cache._in_file(in_file, None)
+
+working = kept.runtime.cache._run(work)
+at_work.wait()
+if os.fork() == 0:
+    os._exit(0)
+os.wait()
+print(working.result())
+"""
+
+
+@forks
+def test_a_dropped_session_that_is_collected_at_work_while_the_process_forks_stops_nobody() -> None:
+    assert output_of(FORK_AND_GARBAGE) == "done\n"
+
+
+DROPPED = """
+import gc, time
+import vn_magic, vn_magic.cache_thread
+from vn_magic.cache import EmbeddingCache
+
+commit = EmbeddingCache.keep
+
+def slowly(self, rows):
+    time.sleep(0.5)
+    commit(self, rows)
+
+EmbeddingCache.keep = slowly
+session = vn_magic.Session()
+session.embed(["a", "b"], dimension=256)
+cached = vn_magic.Session()
+from vn_magic.cache import CachedVector
+from vn_magic.keys import CacheKey
+import numpy as np
+for number in range(10):
+    cached.runtime.cache.keep(CachedVector(CacheKey(b"%d" % number, 4), np.ones(4, np.float32), "a test"))
+before = time.monotonic()
+del session, cached
+gc.collect()
+print("waited" if time.monotonic() - before > 0.4 else "went on")
+"""
+
+
+def test_what_a_dropped_session_has_left_is_committed_in_quiet_before_the_process_ends(
+    gateway: Served, token: str
+) -> None:
+    with python(DROPPED, VN_MAGIC_BASE_URL=gateway.url, VECTORNODE_API_KEY=token) as process:
+        told = process.communicate(timeout=60)
+    assert told == ("went on\n", "")
+    session = Session(offline=True)
+    assert session.runtime.cache.info().rows == 12
+    session.close()
+
+
+def test_a_dropped_session_leaves_no_thread_and_nothing_that_remembers_it() -> None:
+    before = set(threading.enumerate())
+    session = Session(offline=True)
+    session.embed(["a"], dimension=256)
+    runtime = weakref.ref(session.runtime)
+    mine = set(threading.enumerate()) - before
+    del session
+    gc.collect()
+    for thread in mine:
+        thread.join(20)
+    assert not any(thread.is_alive() for thread in mine)
+    gc.collect()
+    assert runtime() is None
+
+
+# The mask of the log
+
+
+@pytest.fixture
+def logged_late(monkeypatch: pytest.MonkeyPatch, token: str, caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What a client logs while it is closed: its headers, as aiohttp and asyncio do when something is wrong."""
+    close, told = GatewayClient.close, caplog.messages
+
+    async def close_and_tell(self: GatewayClient) -> None:
+        await asyncio.sleep(0.01)
+        logging.getLogger("asyncio").error("unclosed: %s", {"Authorization": f"Bearer {token}"})
+        told.append(caplog.records[-1].getMessage())
+        await close(self)
+
+    monkeypatch.setattr(GatewayClient, "close", close_and_tell)
+    return told
+
+
+@pytest.mark.parametrize("ending", ["close", "log_out", "probe"])
+def test_what_is_logged_while_connections_are_closed_is_masked(
+    gateway: Served, token: str, logged_late: list[str], ending: str
+) -> None:
+    session = Session(base_url=gateway.url, token=None if ending == "probe" else token)
+    if ending == "probe":
+        session.run(session.probe(Token(token)))
+    else:
+        session.embed(["a"], dimension=256)
+        session.close() if ending == "close" else session.log_out()
+    session.runtime.portal.run(asyncio.sleep(0.1))  # longer than the closing that was begun before
+    assert logged_late == ["unclosed: {'Authorization': 'Bearer sk-…0c93'}"]
+    session.close()
+    assert [each for each in logging.getLogger("asyncio").filters if isinstance(each, TokenFilter)] == []
+
+
+def test_a_job_whose_session_is_closed_meanwhile_says_so(token: str) -> None:
+    asked = threading.Event()
+
+    async def never(_text: str) -> None:
+        asked.set()
+        await asyncio.sleep(3600)
+
+    with served(behind(never, create_app(token=token))) as server, ThreadPoolExecutor(1) as pool:
+        session = Session(base_url=server.url, token=token)
+        job = pool.submit(session.embed, ["a"])
+        assert asked.wait(20)
+        session.close()
+        with pytest.raises(EmbeddingInterruptedError, match=r"because the session was closed\. Rows that had arrived"):
+            job.result(20)
 
 
 def test_the_offline_notice_is_told_once_a_session(offline: Session) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
+from vn_magic.forks import ForkGuard
 from vn_magic.journal import journal_mode_for
 from vn_magic.keys import CacheKey
 
@@ -25,6 +26,11 @@ T = TypeVar("T")
 
 FILE_NAME = "embeddings.sqlite3"
 FOLDER_VARIABLE = "VN_MAGIC_CACHE"
+# Columns by name: a damaged schema with another name must not take rows that no look-up finds again.
+_INSERT = """
+    INSERT OR REPLACE INTO embeddings (digest, family, dimension, source, vector, checksum, created)
+    VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
 _KEYS_A_QUERY = 400
 _BUSY_SECONDS = 10.0
 _BUSY_AGAIN_SECONDS = 0.1
@@ -95,6 +101,7 @@ class EmbeddingCache:
         self._opened: os.stat_result | None = None
         self._busy_seconds = _BUSY_SECONDS
         self._memory: sqlite3.Connection | None = None
+        self._guard = ForkGuard(self.close)
 
     def look_up(self, keys: Sequence[CacheKey], deliver: Deliver, *, prefixes: bool) -> None:
         """Hand every stored vector to ``deliver(position, cached)``, at most once a position.
@@ -148,17 +155,22 @@ class EmbeddingCache:
 
     def close(self) -> None:
         """Let go of the file. The next call opens it again; what is kept in memory stays."""
-        if self._file is not None:
-            with suppress(sqlite3.Error):
-                self._file.close()
-        self._file = None
+        with self._guard:
+            if self._file is not None:
+                with suppress(sqlite3.Error):
+                    self._file.close()
+            self._file = None
 
     def _in_file(self, work: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
         """Do work on the file and return its result; where the file is of no use, say so once and return another."""
+        with self._guard:
+            return self._in_guarded_file(work, otherwise)
+
+    def _in_guarded_file(self, work: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
         try:
             try:
                 done = work(self._open())
-            except sqlite3.DatabaseError as error:
+            except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
                 if not _is_damage(error):
                     raise
                 self._set_aside(str(error))
@@ -227,7 +239,14 @@ class EmbeddingCache:
 
 def _connect(path: str) -> sqlite3.Connection:
     # One thread at a time is the owner's promise; info() and close() may come from another after a join.
-    return sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    db.text_factory = _text
+    return db
+
+
+def _text(data: bytes) -> str:
+    """Read a text of a row that may be damaged: what is no text fails the row's checksum, not the whole look-up."""
+    return data.decode("utf-8", "replace")
 
 
 def _set_journal_mode(db: sqlite3.Connection, mode: str) -> None:
@@ -259,7 +278,9 @@ def _migrate(db: sqlite3.Connection) -> None:
         raise
 
 
-def _is_damage(error: sqlite3.DatabaseError) -> bool:
+def _is_damage(error: Exception) -> bool:
+    if isinstance(error, UnicodeDecodeError):  # SQLite quotes a schema that it cannot read
+        return True
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -275,7 +296,7 @@ def _write(db: sqlite3.Connection, *, records: Sequence[Record], before: sqlite3
     with db:
         db.execute("BEGIN IMMEDIATE")
         older: Iterable[Record] = before.execute("SELECT * FROM embeddings") if before is not None else ()
-        db.executemany("INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?, ?, ?, ?, ?)", chain(older, records))
+        db.executemany(_INSERT, chain(older, records))
     return True
 
 
@@ -293,7 +314,7 @@ def _look_up(
         if position is None:  # a shorter row was handed over already
             continue
         key = CacheKey(family, length)
-        if _checksum(key, source, blob) != checksum or len(blob) != 4 * length:
+        if not _is_whole(key, source, blob, checksum):
             continue  # a damaged row is a miss: it is sent again and replaced
         del wanted[family]
         deliver(position, CachedVector(key, np.frombuffer(blob, dtype="<f4"), source))
@@ -303,6 +324,13 @@ def _record(row: CachedVector, now: float) -> Record:
     blob = np.ascontiguousarray(row.vector, dtype="<f4").tobytes()
     checksum = _checksum(row.key, row.source, blob)
     return (row.key.digest, row.key.family, row.key.dimension, row.source, blob, checksum, now)
+
+
+def _is_whole(key: CacheKey, source: object, blob: object, checksum: object) -> bool:
+    """Whether a row is as it was written; in a damaged one a column may hold a value of any type."""
+    if not (isinstance(key.dimension, int) and isinstance(source, str) and isinstance(blob, bytes)):
+        return False
+    return len(blob) == 4 * key.dimension and _checksum(key, source, blob) == checksum
 
 
 def _checksum(key: CacheKey, source: str, blob: bytes) -> int:

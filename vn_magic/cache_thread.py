@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -41,6 +42,9 @@ class _Task:
             self.future.set_exception(error)
 
 
+_Queue = SimpleQueue[CachedVector | _Task | None]
+
+
 class CacheThread:
     """An `EmbeddingCache` that several threads and an event loop may use.
 
@@ -55,9 +59,11 @@ class CacheThread:
 
     def __init__(self, cache: EmbeddingCache) -> None:
         self._cache = cache
-        self._queue: SimpleQueue[CachedVector | _Task | None] = SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._process = os.getpid()
         self._lock = threading.RLock()
+        self._open = False
+        self._queue: _Queue = SimpleQueue()
+        self._thread: threading.Thread | None = None
 
     @property
     def notices(self) -> list[str]:
@@ -90,15 +96,20 @@ class CacheThread:
 
     def close(self) -> None:
         """Commit what is left and let go of the file. The next call opens it again."""
-        # Under the lock until the end: a thread begun meanwhile would take this one's work, and its file.
+        if self._process != os.getpid():
+            return  # a forked child has no such thread, and perhaps a lock that nobody will ever let go
+        thread = self.end()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    def end(self) -> threading.Thread | None:
+        """Do as `close` and wait for nothing; return the thread, which ends when all is committed."""
         with self._lock:
-            if self._thread is None:
-                return
+            self._open = False
             self._queue.put(None)
-            if self._thread is not threading.current_thread():  # a session may be collected as garbage anywhere
-                self._thread.join()
-            self._thread = None
-            atexit.unregister(self.close)
+            thread = self._thread
+        atexit.unregister(self.close)
+        return thread
 
     def _run(self, work: Callable[[EmbeddingCache], T]) -> Future[T]:
         task = _Task(work, after_commit=True)
@@ -107,21 +118,30 @@ class CacheThread:
 
     def _put(self, item: CachedVector | _Task) -> None:
         with self._lock:
-            if self._thread is None:
-                # A daemon never holds up a kernel's exit; atexit commits what is left.
-                self._thread = threading.Thread(target=self._serve, name="vn_magic cache", daemon=True)
-                self._thread.start()
-                atexit.register(self.close)
+            if not self._open:
+                self._begin()
             self._queue.put(item)
 
-    def _serve(self) -> None:
+    def _begin(self) -> None:
+        # A queue for each thread, and known only once the thread runs: wherever Ctrl-C interrupts this or `close`, the
+        # next call begins anew, and neither waits for a thread that is gone nor works beside one that is not.
+        queue: _Queue = SimpleQueue()
+        thread = threading.Thread(target=self._serve, args=(queue, self._thread), name="vn_magic cache", daemon=True)
+        self._queue.put(None)  # perhaps `close` could not tell the thread before
+        thread.start()
+        self._queue, self._thread, self._open = queue, thread, True
+        atexit.register(self.close)  # commits what is left: a daemon never holds up a kernel's exit
+
+    def _serve(self, queue: _Queue, before: threading.Thread | None) -> None:
+        if before is not None:
+            before.join()  # the cache is used by one thread at a time
         rows: list[CachedVector] = []
         deadline = 0.0
         while True:
             if len(rows) == COMMIT_ROWS or (rows and time.monotonic() >= deadline):
                 self._commit(rows)
             try:
-                item = self._queue.get(timeout=max(0.0, deadline - time.monotonic()) if rows else None)
+                item = queue.get(timeout=max(0.0, deadline - time.monotonic()) if rows else None)
             except Empty:
                 continue
             if isinstance(item, CachedVector):

@@ -10,7 +10,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -58,8 +58,9 @@ class Portal:
         KeyboardInterrupt
             Once the coroutine has been told, and has had half a second to finish what it holds.
         """
-        future = self.submit(coroutine)
+        future: Future[T] | None = None
         try:
+            future = self.submit(coroutine)
             while True:
                 with suppress(TimeoutError):
                     return future.result(POLL_SECONDS)
@@ -68,8 +69,8 @@ class Portal:
                 if on_tick is not None:
                     on_tick()
         except BaseException:
-            if not future.done() and future.cancel():
-                self._wait_for_cancelled()
+            if future is None or not future.done():
+                self._stop(coroutine)
             raise
 
     async def join(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -85,28 +86,33 @@ class Portal:
 
     def close(self) -> None:
         """Cancel what runs, stop the loop and end the thread."""
+        thread = self.end()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    def end(self) -> threading.Thread | None:
+        """Do as `close` and wait for nothing; return the thread, which ends when all is done."""
         with self._lock:
             loop, thread = self._loop, self._thread
             self._loop = self._thread = None
-        if loop is not None and thread is not None:
+        if loop is not None:
             loop.call_soon_threadsafe(loop.stop)
-            if thread is not threading.current_thread():
-                thread.join()
+        return thread
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
-            self._loop = _ForkAwareLoop() if hasattr(os, "fork") else asyncio.new_event_loop()
-            self._thread = threading.Thread(
-                target=_run_loop, args=(self._loop, self._at_end), name="vn_magic loop", daemon=True
-            )
-            self._thread.start()
+            loop = _ForkAwareLoop() if hasattr(os, "fork") else asyncio.new_event_loop()
+            thread = threading.Thread(target=_run_loop, args=(loop, self._at_end), name="vn_magic loop", daemon=True)
+            thread.start()
+            # Known only once it runs: after an interrupt in between, the next call would wait for ever.
+            self._loop, self._thread = loop, thread
         return self._loop
 
-    def _wait_for_cancelled(self) -> None:
-        """Wait until the loop has no task left that is being cancelled, half a second at most."""
-        settled = self.submit(_others_settled())
-        with suppress(TimeoutError):
-            settled.result(CANCEL_SECONDS)
+    def _stop(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Cancel a coroutine and wait until nothing that was cancelled is left, half a second at most."""
+        stopped = self.submit(_stopped(coroutine))
+        with suppress(TimeoutError, CancelledError):
+            stopped.result(CANCEL_SECONDS)
 
 
 class _ForkAwareLoop(asyncio.SelectorEventLoop):
@@ -124,7 +130,13 @@ class _ForkAwareLoop(asyncio.SelectorEventLoop):
         return super().is_closed() or os.getpid() != self._process
 
 
-async def _others_settled() -> None:
+async def _stopped(coroutine: Coroutine[Any, Any, Any]) -> None:
+    # Found by its coroutine: an interrupt may come after it was handed over and before its future was.
+    running = [task for task in asyncio.all_tasks() if task.get_coro() is coroutine]
+    for task in running:
+        task.cancel()
+    if not running:
+        coroutine.close()  # never handed over, or done
     if cancelling := [task for task in asyncio.all_tasks() if task.cancelling()]:
         await asyncio.wait(cancelling)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -62,10 +63,23 @@ class Runtime:
             self._clients[wanted] = _opened(wanted)
         return self._clients[wanted]
 
-    def forget(self, token: Token) -> None:
-        """Close every client that holds a token; a job that still runs with one ends."""
-        for wanted in [wanted for wanted in self._clients if wanted.token == token]:
-            self.portal.submit(self._clients.pop(wanted).close())
+    def forget(self, token: Token, then: Callable[[], None]) -> None:
+        """Close every client that holds a token; a job that still runs with one ends. Waits for nothing.
+
+        Parameters
+        ----------
+        token
+            Whose clients are closed.
+        then
+            Called when they are, in any thread.
+        """
+        held = [wanted for wanted in self._clients if wanted.token == token]
+        if held:
+            self.portal.submit(_close_all([self._clients.pop(each) for each in held])).add_done_callback(
+                lambda _: then()
+            )
+        else:
+            then()
 
     def close(self) -> None:
         """Close connections, commit what is left, end both threads. In a forked child, leave all to the parent."""
@@ -73,9 +87,22 @@ class Runtime:
             self.portal.close()
             self.cache.close()
 
+    def end(self) -> None:
+        """Do as `close` and wait at exit only: garbage is collected in any thread, whatever lock it holds just then."""
+        atexit.unregister(self.close)
+        if self._process == os.getpid():
+            for thread in (self.portal.end(), self.cache.end()):
+                if thread is not None:
+                    atexit.register(thread.join)
+
     async def _close_clients(self) -> None:
         while self._clients:
             await self._clients.popitem()[1].close()
+
+
+async def _close_all(clients: Iterable[GatewayClient]) -> None:
+    for client in clients:
+        await client.close()
 
 
 def _opened(wanted: _ClientFor) -> GatewayClient:

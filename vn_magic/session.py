@@ -5,10 +5,11 @@ The magics, the panel and the Python API are doors to one of these.
 
 from __future__ import annotations
 
+import atexit
 import os
-import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import replace
 from typing import Any, Self, TypeVar, Unpack
 
@@ -17,6 +18,7 @@ from vn_magic.door import presentable
 from vn_magic.embedder import EmbeddingJob
 from vn_magic.embeddings import Embeddings
 from vn_magic.exceptions import EmbeddingInterruptedError
+from vn_magic.forks import ForkGuard
 from vn_magic.gateway.probe import Probe
 from vn_magic.lookup import Plan, plan_job
 from vn_magic.models import OFFLINE_MODEL
@@ -65,9 +67,14 @@ class Session:
         token: str | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
+        self._settings = Settings()  # a session that is never finished has something to show, too
+        try:
+            own = None if token is None else Token(token)
+        finally:
+            del token  # whatever is raised here, its frames are looked into
         self._environ = os.environ if environ is None else environ
         self._settings = Settings.from_environment(self._environ)
-        self._lock = threading.RLock()
+        self._lock = ForkGuard()
         self._told: set[str] = set()
         self._runtime, self._runtime_process = self._new_runtime(), os.getpid()
         self.tokens = TokenStore(self._environ)
@@ -79,8 +86,8 @@ class Session:
             self.configure("base_url", base_url, "Session(base_url=…)")
         if offline is not None:
             self.configure("offline", offline, "Session(offline=…)")
-        if token is not None:
-            self.log_in(Token(token), "Session(token=…)")
+        if own is not None:
+            self.log_in(own, "Session(token=…)")
 
     def __repr__(self) -> str:
         return f"<Session {'offline' if self.settings.offline else self.settings.base_url}>"
@@ -110,11 +117,12 @@ class Session:
         """Forget the session's own token, and the connections that were made with it."""
         token = self.tokens.log_out()
         if token is not None:
-            self.runtime.forget(token)
+            # The mask comes off last: what happens to a connection while it is closed may be logged.
+            self.runtime.forget(token, lambda: self.tokens.unmask(token))
 
     def find_token(self) -> FoundToken | None:
         """Return the token for the present base URL and where it is from, or None."""
-        return self.tokens.find(origin_of(self.settings.base_url))
+        return self.guard(lambda: self.tokens.find(origin_of(self.settings.base_url)))
 
     async def probe(
         self, candidate: Token | None = None, *, settings: Settings | None = None, needs_token: bool = True
@@ -146,7 +154,7 @@ class Session:
         finally:
             if candidate is not None:
                 tokens.log_out()
-                self.runtime.forget(candidate)
+                self.runtime.forget(candidate, tokens.unmask)
 
     @property
     def runtime(self) -> Runtime:
@@ -158,8 +166,8 @@ class Session:
 
     def close(self) -> None:
         """Close connections and threads. Settings and token stay; the next use opens again."""
-        self.tokens.unmask()
         self.runtime.close()
+        self.tokens.unmask()
 
     def __enter__(self) -> Self:
         return self
@@ -223,16 +231,17 @@ class Session:
         Raises
         ------
         EmbeddingInterruptedError
-            On Ctrl-C, saying what was kept.
+            On Ctrl-C, or when somebody closes the session meanwhile, saying what was kept.
         VnMagicError
             See `run_job`.
         """
         try:
             return self.runtime.portal.run(self.run_job(request, report), on_tick=on_tick)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, CancelledError) as error:
+            why = "Stopped." if isinstance(error, KeyboardInterrupt) else "Stopped, because the session was closed."
             kept = "Rows that had arrived are in the cache; run again for the rest."
             nothing = "Nothing of it was kept, because the cache is off."
-            raise EmbeddingInterruptedError(f"Stopped. {kept if request.options.use_cache else nothing}") from None
+            raise EmbeddingInterruptedError(f"{why} {kept if request.options.use_cache else nothing}") from None
 
     def prepare(self, texts: object, **options: Unpack[EmbedOptions]) -> Request:
         """Settle a call under the session's settings; see `vn_magic.request.settle`."""
@@ -266,8 +275,9 @@ class Session:
 
     def _new_runtime(self) -> Runtime:
         runtime = Runtime(self._environ)
-        # For sessions that are dropped, and at exit: an open connection would complain on stderr.
-        weakref.finalize(self, runtime.close)
+        # At exit, and for sessions that are dropped: an open connection would complain on stderr.
+        atexit.register(runtime.close)
+        weakref.finalize(self, runtime.end).atexit = False
         return runtime
 
     def untold(self, notices: Iterable[str]) -> tuple[str, ...]:
