@@ -171,3 +171,11 @@ def test_a_body_without_double_braces_is_left_alone(body: str) -> None:
 @given(PLAIN, PLAIN, st.text(" \t\n\u00a0", max_size=3), st.text())
 def test_only_the_braces_of_a_known_name_change(before: str, after: str, padding: str, value: str) -> None:
     assert filled_in(f"{before}{{{{{padding}name{padding}}}}}{after}", {"name": value}) == before + value + after
+
+
+@pytest.mark.parametrize("word", ["人工智能" * 60, "http://example.com/" + "a" * 200])
+def test_of_a_column_whose_name_is_one_long_word_the_beginning_is_quoted(word: str) -> None:
+    with pytest.raises(InputError) as caught:
+        split_rows(f"{word}\nx", "csv")
+    assert f"there are {word[:100]}" in str(caught.value)
+    assert f"{word[:159]}…. Nothing" in str(caught.value)

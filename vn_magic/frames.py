@@ -49,8 +49,8 @@ def source_of(data: object, column: str | None = None) -> Source:
     Parameters
     ----------
     data
-        A str, a list or tuple, a Series, an Index, a one-dimensional array, a DataFrame with ``column``, or the
-        `Rows` of a cell.
+        A str, a list or tuple, a Series, an Index, a one-dimensional array of numpy or pandas, a DataFrame with
+        ``column``, or the `Rows` of a cell.
     column
         The column of a DataFrame that holds the texts.
 
@@ -64,17 +64,19 @@ def source_of(data: object, column: str | None = None) -> Source:
     if isinstance(data, pd.DataFrame):
         return _from_frame(data, column)
     if isinstance(data, Rows):
-        frame = pd.DataFrame({data.column: pd.Series(list(data.values), dtype="object"), **data.columns})
-        frame[data.column] = frame[data.column].infer_objects()
-        return Source(data.values, _free_of_results(frame))
+        columns = {name: _held(values) for name, values in data.columns.items()}
+        return Source(
+            data.values, _free_of_results(pd.DataFrame({data.column: _held(data.values, "object"), **columns}))
+        )
     if isinstance(data, pd.Series):
-        name = DEFAULT_COLUMN if data.name is None else data.name
+        # A column out of several levels is named by a tuple, which would make levels of its own.
+        name = DEFAULT_COLUMN if data.name is None or isinstance(data.name, tuple) else data.name
         return Source(data.tolist(), _free_of_results(data.to_frame(name)))
     if isinstance(data, pd.Index) and not isinstance(data, pd.MultiIndex):
         return Source(data.tolist(), data.to_frame(index=False, name=DEFAULT_COLUMN))
     if isinstance(data, str):
         data = [data]
-    if isinstance(data, np.ndarray):
+    if isinstance(data, np.ndarray | pd.api.extensions.ExtensionArray):
         if data.ndim != 1:
             raise InputError(f"The array has {data.ndim} dimensions, expected one: a text each.")
         data = data.tolist()
@@ -83,7 +85,7 @@ def source_of(data: object, column: str | None = None) -> Source:
             f"A {_kind(data)} cannot be embedded.\nNext: give a str, a list of str, a Series, an Index, an array of "
             "str, or a DataFrame and the column of its texts (-c)."
         )
-    return Source(data, pd.DataFrame({DEFAULT_COLUMN: pd.Series(list(data), dtype="object").infer_objects()}))
+    return Source(data, pd.DataFrame({DEFAULT_COLUMN: _held(data, "object")}))
 
 
 def to_frame(embeddings: Embeddings, source: Source, *, with_errors: bool = False) -> pd.DataFrame:
@@ -182,6 +184,11 @@ def _from_frame(data: pd.DataFrame, column: str | None) -> Source:
             f"A DataFrame needs the column of its texts; it has {_listed(data.columns)}.\n"
             "Next: %embed df -c COLUMN, or embed df['COLUMN']."
         )
+    if data.columns.nlevels > 1:
+        raise InputError(
+            f"The frame's columns have {data.columns.nlevels} levels; the result adds one without. Nothing was sent.\n"
+            "Next: embed one column by itself, e.g. df['upper', 'lower'], or flatten the columns first."
+        )
     if column not in data.columns:
         # A magic's line knows only text: -c 0 names the column 0.
         column = next((name for name in data.columns if str(name) == column), column)
@@ -191,6 +198,14 @@ def _from_frame(data: pd.DataFrame, column: str | None) -> Source:
     if texts.ndim != 1:
         raise InputError(f"There are several columns called {column!r}.\nNext: rename them apart.")
     return Source(texts.tolist(), _free_of_results(data.copy()))
+
+
+def _held(values: Sequence[object], dtype: str | None = None) -> pd.Series[Any]:
+    """Return values as pandas holds them by itself, or as they are where it cannot."""
+    try:
+        return pd.Series(list(values), dtype=dtype).infer_objects()
+    except UnicodeEncodeError:  # its own type of text is UTF-8, which has no half of a surrogate pair
+        return pd.Series(list(values), dtype="object")
 
 
 def _free_of_results(frame: pd.DataFrame) -> pd.DataFrame:

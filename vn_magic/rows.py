@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ Split = Literal["lines", "paragraphs", "cell", "csv", "jsonl"]
 DEFAULT_COLUMN = "text"
 # Atomic (?>…), or a line break of two characters would be taken for two line breaks.
 _BLANK_LINES = re.compile(r"(?>\r\n|\r|\n)(?:[ \t]*(?>\r\n|\r|\n))+")
-_VARIABLE = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
+_VARIABLE = re.compile(r"\{\{([^{}]*)\}\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +88,10 @@ def filled_in(body: str, variables: Mapping[str, Any]) -> str:
     """
 
     def value_of(found: re.Match[str]) -> str:
-        name = found[1]
+        name = found[1].strip()
         if name not in variables:
             raise InputError(
-                f"--vars: there is no variable {name!r} for {found[0]}. Nothing was sent.\n"
+                f"--vars: there is no variable {_listed([name])!r} for {_listed([found[0]])}. Nothing was sent.\n"
                 "Next: define it, correct its name, or leave out --vars to send the braces as they are."
             )
         return str(variables[name])
@@ -122,12 +122,15 @@ def _csv_rows(body: str, column: str, separator: str) -> Rows:
     try:
         records = [record for record in reader if record]
     except csv.Error as error:
-        raise InputError(f"The csv cannot be read in line {reader.line_num}: {error}. Nothing was sent.") from None
+        raise InputError(
+            f"The csv cannot be read in line {reader.line_num}: {error}. Nothing was sent.\n"
+            "Next: look there for a double quote that is not closed; inside quotes it is written twice."
+        ) from None
     if not records:
         return Rows([], column)
     header, *records = records
     if len(set(header)) != len(header):
-        raise InputError(f"The csv's header names a column twice: {', '.join(header)}. Nothing was sent.")
+        raise InputError(f"The csv's header names a column twice: {_listed(header)}. Nothing was sent.")
     for number, record in enumerate(records, start=1):
         if len(record) != len(header):
             raise InputError(
@@ -137,6 +140,12 @@ def _csv_rows(body: str, column: str, separator: str) -> Rows:
     return _with_columns({name: [record[i] for record in records] for i, name in enumerate(header)}, column)
 
 
+def _listed(names: Iterable[str]) -> str:
+    """Return names on one line that is not long: where a cell is no csv, its first line of text stands for them."""
+    listed = " ".join(", ".join(names).split())
+    return listed if len(listed) <= 160 else f"{listed[:159]}…"  # by characters: a long word may be all there is
+
+
 def _jsonl_rows(body: str, column: str) -> Rows:
     records: list[dict[str, Any]] = []
     for number, line in enumerate(re.split(r"\r\n|\r|\n", body), start=1):
@@ -144,7 +153,7 @@ def _jsonl_rows(body: str, column: str) -> Rows:
             continue
         try:
             records.append(msgspec.json.decode(line, type=dict[str, Any]))
-        except (msgspec.DecodeError, UnicodeEncodeError) as error:
+        except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
             raise InputError(f"Line {number} is not a JSON object: {error}. Nothing was sent.") from None
     names = dict.fromkeys(name for record in records for name in record)
     return _with_columns({name: [record.get(name) for record in records] for name in names}, column)
@@ -155,7 +164,7 @@ def _with_columns(columns: dict[str, list[Any]], column: str) -> Rows:
         return Rows([], column)
     if column not in columns:
         raise InputError(
-            f"There is no column {column!r}; there are {', '.join(columns)}. Nothing was sent.\n"
+            f"There is no column {column!r}; there are {_listed(columns)}. Nothing was sent.\n"
             "Next: name the column of texts with -c."
         )
     values = columns.pop(column)
