@@ -11,6 +11,7 @@ import pytest
 from support.gateways import Served
 
 from vn_magic import Session
+from vn_magic.cli import main
 
 
 def _run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -55,3 +56,26 @@ def test_what_is_not_understood_ends_with_2_and_the_usage(arguments: tuple[str, 
     done = _run(*arguments)
     assert done.returncode == 2
     assert "usage: vn-magic" in done.stderr
+
+
+@pytest.mark.parametrize("secret", ["sk-canary-7d1e5b0c93", "AIzaSy5e1f0a7b2c9d", "hush-hush'o'clock"])
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("serve", "--token", "{}"), "unrecognized arguments: --token …"),
+        (("cache", "--token={}"), "unrecognized arguments: --token=…"),
+        (("doctor", "{}"), "unrecognized arguments: …"),
+        (("{}",), "argument COMMAND: invalid choice: … (choose from"),
+        (("cache", "{}"), "argument what: invalid choice: … (choose from"),
+        (("serve", "--port", "{}"), "argument --port: invalid int value: …"),
+        (("serve", "--drops-dimension={}"), "argument --drops-dimension: ignored explicit argument …"),
+    ],
+)
+def test_what_does_not_fit_is_named_by_its_option_and_its_value_is_not_quoted(
+    arguments: tuple[str, ...], named: str, secret: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([argument.format(secret) for argument in arguments])
+    told = capsys.readouterr().err
+    assert named in told
+    assert all(word not in told for word in secret.split())

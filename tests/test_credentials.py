@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import io
 import json
 import logging
 import pickle
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +17,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.engine import output_of
 
+from vn_magic import Session
 from vn_magic.credentials import (
     LOGGERS,
     TOKEN_FILE_VARIABLE,
@@ -27,7 +31,7 @@ from vn_magic.credentials import (
     scrub,
     token_from_environment,
 )
-from vn_magic.exceptions import TokenError
+from vn_magic.exceptions import SettingsError, TokenError
 
 TEXT = "sk-canary-9b20f4d6e1"
 HOME, ELSEWHERE = "https://home.example", "https://elsewhere.example"
@@ -70,7 +74,9 @@ def test_the_mask_keeps_the_last_four_of_a_long_token_only(text: str, mask: str)
     assert Token(text).masked == mask
 
 
-@given(text=st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=60))
+@given(
+    text=st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="\"'`"), min_size=1, max_size=60)
+)
 def test_no_mask_tells_more_than_a_prefix_and_four_characters(text: str) -> None:
     mask = Token(text).masked
     assert mask.removeprefix("sk-").removeprefix("…") in ("", text[-4:])
@@ -93,10 +99,11 @@ def test_a_copy_is_the_token_itself(secret: Token, copied: Callable[[Token], Tok
     assert copied(secret) is secret
 
 
-def test_a_token_has_no_dict_to_look_into(secret: Token) -> None:
+def test_a_token_has_nothing_to_look_into(secret: Token) -> None:
     with pytest.raises(TypeError):
         vars(secret)
-    assert not hasattr(secret, "__dict__")
+    assert TEXT in secret.reveal()
+    assert TEXT not in str(inspect.getmembers(secret))
 
 
 def test_tokens_are_equal_when_their_secrets_are() -> None:
@@ -126,6 +133,35 @@ def test_what_cannot_stand_in_a_header_is_refused_without_being_repeated(text: s
     with pytest.raises(TokenError, match="Next:") as caught:
         Token(text)
     assert not text.strip() or text not in str(caught.value)
+
+
+SLIP = f'"{TEXT}"'
+DOORS: dict[str, Callable[[Path], object]] = {
+    "a token": lambda _: Token(SLIP),
+    "a variable": lambda _: token_from_environment({"VECTORNODE_API_KEY": SLIP}),
+    "a file": lambda folder: token_from_environment({TOKEN_FILE_VARIABLE: written(folder, SLIP.encode())}),
+    "no text": lambda folder: token_from_environment({TOKEN_FILE_VARIABLE: written(folder, TEXT.encode() + b"\xff")}),
+    "a store": lambda _: TokenStore({"VECTORNODE_API_KEY": SLIP}).find(HOME),
+    "a session": lambda _: Session(token=SLIP),
+    "a session with another fault": lambda _: Session(base_url="nowhere", token=TEXT),
+    "a session's environment": lambda _: Session(environ={"VECTORNODE_API_KEY": SLIP}).find_token(),
+}
+
+
+def written(folder: Path, content: bytes) -> str:
+    file = folder / "token"
+    file.write_bytes(content)
+    return str(file)
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_token_with_a_slip_stays_in_no_frame_of_what_is_raised(tmp_path: Path, door: str) -> None:
+    with pytest.raises((TokenError, SettingsError)) as caught:
+        DOORS[door](tmp_path)
+    assert caught.value.__context__ is None
+    frames = [frame for frame, _ in traceback.walk_tb(caught.tb) if frame.f_code.co_filename != __file__]
+    assert frames
+    assert [frame.f_code.co_name for frame in frames if TEXT in repr(frame.f_locals)] == []
 
 
 # What is scrubbed
@@ -206,12 +242,9 @@ def test_a_file_that_holds_no_token_is_an_error_and_not_passed_by(tmp_path: Path
 
 @pytest.fixture
 def store() -> Iterator[TokenStore]:
-    environ: dict[str, str] = {}
-    store = TokenStore(environ)
+    store = TokenStore({})
     yield store
-    store.log_out()
-    environ.clear()
-    store.find(HOME)  # takes its filter off the loggers
+    store.unmask()
 
 
 def test_the_sessions_own_token_goes_before_the_environments_and_logout_brings_that_back() -> None:
@@ -221,7 +254,7 @@ def test_the_sessions_own_token_goes_before_the_environments_and_logout_brings_t
     assert store.find(HOME) == FoundToken(own, "%vn login")
     store.log_out()
     assert store.find(HOME) == FoundToken(Token(f"{TEXT}-env"), "$VECTORNODE_API_KEY")
-    store._mask_in_logs(None)
+    store.unmask()
 
 
 def test_the_sessions_own_token_is_for_the_origin_that_it_was_given_for(store: TokenStore, secret: Token) -> None:
@@ -289,6 +322,22 @@ def test_the_list_has_the_loggers_of_our_own_client_and_its_libraries() -> None:
     assert {"vn_magic", "httpx", "aiohttp.client", "asyncio"} <= set(LOGGERS)
 
 
+def test_every_logger_that_a_job_wakes_is_in_the_list_but_for_those_of_servers() -> None:
+    names = output_of(
+        "import asyncio, logging, vn_magic\n"
+        "logging.getLogger().setLevel(logging.DEBUG)\n"
+        "session = vn_magic.Session(base_url='http://127.0.0.1:9', token='sk-nobody-0123456789')\n"
+        "session.configure('row_timeout', 0.1, 'a test')\n"
+        "try:\n    session.embed(['a'])\nexcept vn_magic.VnMagicError:\n    pass\n"
+        "print(*logging.root.manager.loggerDict)"
+    ).split()
+    involved = {"vn_magic", "httpx", "httpcore", "httpx_aiohttp", "aiohttp", "anyio", "asyncio", "tenacity"}
+    servers = {"aiohttp.access", "aiohttp.server", "aiohttp.web", "aiohttp.websocket"}
+    woken = {name for name in names if name.split(".")[0] in involved}
+    assert "aiohttp.client" in woken
+    assert woken - servers <= set(LOGGERS)
+
+
 def test_a_traceback_is_scrubbed_and_still_there(logged: Callable[[], str]) -> None:
     try:
         fail_with(f"bad header Bearer {TEXT}")
@@ -340,6 +389,24 @@ def test_a_faulty_log_call_of_a_library_stays_without_consequence(logged: Callab
     assert TEXT not in logged()
 
 
+@pytest.mark.parametrize("arguments", [(TEXT,), ({"half": 1},), ()])
+def test_an_argument_that_cannot_be_shown_does_not_raise_into_the_caller(
+    logged: Callable[[], str], arguments: tuple[Any, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    logging.getLogger("asyncio").error("half made: %s %s", HalfMade(), *arguments)
+    logging.getLogger("asyncio").error(HalfMade())
+    assert logged().count("HalfMade") == 2
+    assert "asyncio half made: %s %s (HalfMade" in logged()
+    assert TEXT not in logged() + capsys.readouterr().err
+
+
+class HalfMade:
+    def __str__(self) -> str:
+        raise RuntimeError("half made")
+
+    __repr__ = __str__
+
+
 @pytest.mark.parametrize("arguments", [(), ("x",), ({"a": 1},)])
 def test_no_record_is_dropped_and_others_text_is_left_alone(
     logged: Callable[[], str], arguments: tuple[Any, ...]
@@ -361,5 +428,6 @@ def test_a_store_masks_logs_from_the_first_look_at_a_token_until_it_is_gone(stor
     store.find(HOME)
     assert [each.token for each in filters() if each not in before] == [Token(f"{TEXT}-2")]
     store.log_out()
-    store.find(HOME)
+    assert len(filters()) == len(before) + 1  # what was opened with it is still to be closed
+    store.unmask(Token(f"{TEXT}-2"))
     assert filters() == before

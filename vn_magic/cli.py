@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from vn_magic.diagnosis import findings
 from vn_magic.exceptions import VnMagicError
+from vn_magic.notebook.options import without_values
 from vn_magic.session import Session
 
 
@@ -23,8 +26,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
+# What argparse says of a value that does not fit; the choices behind it, if any, are ours.
+_MISFIT = re.compile(r"(invalid choice:|invalid \w+ value:|explicit argument) (?:.*(?= \(choose from )|.*)", re.DOTALL)
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argparse parser that quotes no value: it may be a token, and what goes to stderr is kept in logs."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(_MISFIT.sub(r"\1 …", without_values(message)))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="vn-magic", description="Text to vectors: the parts that need no notebook.")
+    parser = _Parser(prog="vn-magic", description="Text to vectors: the parts that need no notebook.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     serve = commands.add_parser("serve", help="serve the offline stand-in over HTTP on 127.0.0.1")
     serve.add_argument("--port", type=int, default=8787, help="0 picks a free one (default: 8787)")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-import threading
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, Self
@@ -16,8 +14,21 @@ from vn_magic.exceptions import TokenError
 TOKEN_VARIABLES = ("VECTORNODE_API_KEY", "VECTOR_ENGINE_API_KEY")
 TOKEN_FILE_VARIABLE = "VECTORNODE_API_KEY_FILE"  # noqa: S105 - the name of a variable, not a secret
 
+_BEARER = re.compile(r"(?:authorization:\s*)?bearer\b", re.IGNORECASE)
+_QUOTES = "\"'`“”‘’„«»"
 TOKEN_SHAPE = re.compile(r"\bsk-[A-Za-z0-9_\-]{8,}")
-LOGGERS = ("vn_magic", "httpx", "aiohttp", "aiohttp.client", "aiohttp.internal", "asyncio", "tenacity")
+LOGGERS = (
+    "vn_magic",
+    "httpx",
+    "aiohttp",
+    "aiohttp.client",
+    "aiohttp.internal",
+    "anyio",
+    "asyncio",
+    "concurrent.futures",
+    "py.warnings",
+    "tenacity",
+)
 
 
 class Token:
@@ -31,36 +42,33 @@ class Token:
     Raises
     ------
     TokenError
-        When it is empty, or has characters that cannot stand in an HTTP header.
+        When it is empty, was pasted with more than itself, or has characters that cannot stand in an HTTP header.
     """
 
-    __slots__ = ("_text",)
+    # A function, not the text: debuggers and variable inspectors show every attribute, slots and underscores included.
+    __slots__ = ("_revealed",)
 
     def __init__(self, text: str) -> None:
-        text = text.strip()
-        if not text:
-            raise TokenError("The token is empty.\nNext: `%vn login` and paste the whole token, e.g. sk-….")
-        if not (text.isascii() and text.isprintable()) or " " in text:
-            raise TokenError(
-                "The token has blanks, line breaks or non-ASCII characters, so it was not copied whole or not alone.\n"
-                "Next: copy it again from the gateway's page."
-            )
-        self._text = text
+        self._revealed = _closed_over(text.strip())
+        del text  # a token with a slip is a secret still, and debuggers show the frames of what is raised
+        if (fault := _fault_of(self.reveal())) is not None:
+            raise TokenError(fault)
 
     def reveal(self) -> str:
-        """Return the secret itself. One caller: the header of a request to the token's own origin."""
-        return self._text
+        """Return the secret itself. One caller outside: the header of a request to the token's own origin."""
+        return self._revealed()
 
     @property
     def masked(self) -> str:
         """The mask that people may see: ``sk-…3f9a``."""
-        prefix = "sk-" if self._text.startswith("sk-") else ""
-        tail = self._text[-4:] if len(self._text) >= 16 else ""
+        text = self.reveal()
+        prefix = "sk-" if text.startswith("sk-") else ""
+        tail = text[-4:] if len(text) >= 16 else ""
         return f"{prefix}…{tail}"
 
     def scrub(self, text: str) -> str:
         """Return the text with this token, and everything that looks like one, masked."""
-        return scrub(text.replace(self._text, self.masked))
+        return scrub(text.replace(self.reveal(), self.masked))
 
     def __repr__(self) -> str:
         return f"Token({self.masked})"
@@ -69,10 +77,10 @@ class Token:
         return self.masked
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Token) and other._text == self._text
+        return isinstance(other, Token) and other.reveal() == self.reveal()
 
     def __hash__(self) -> int:
-        return hash((Token, self._text))
+        return hash((Token, self.reveal()))
 
     def __copy__(self) -> Self:
         return self
@@ -84,6 +92,29 @@ class Token:
         raise TypeError(
             "A token is never pickled. Set VECTORNODE_API_KEY or VECTORNODE_API_KEY_FILE where it is needed."
         )
+
+
+def _closed_over(text: str) -> Callable[[], str]:
+    return lambda: text
+
+
+def _fault_of(text: str) -> str | None:
+    """Return what keeps a text from being sent as a token, and what to do; None when nothing does."""
+    if not text:
+        return "The token is empty.\nNext: `%vn login` and paste the whole token, e.g. sk-…."
+    if _BEARER.match(text):
+        return (
+            "The token has `Bearer` in front of it, which is not a part of it.\n"
+            "Next: give the token alone, from `sk-` on."
+        )
+    if text[0] in _QUOTES or text[-1] in _QUOTES:
+        return "The token has quotes around it.\nNext: give it again without them."
+    if not (text.isascii() and text.isprintable()) or " " in text:
+        return (
+            "The token has blanks, line breaks or non-ASCII characters, so it was not copied whole or not alone.\n"
+            "Next: copy it again from the gateway's page."
+        )
+    return None
 
 
 def scrub(text: str) -> str:
@@ -107,9 +138,18 @@ def token_from_environment(environ: Mapping[str, str]) -> FoundToken | None:
     TokenError
         When the file is named but cannot be read, or the token cannot be sent.
     """
+    found = _found_in(environ)
+    del environ  # as above: it may hold a token with a slip
+    if isinstance(found, TokenError):
+        raise found
+    return found
+
+
+def _found_in(environ: Mapping[str, str]) -> FoundToken | TokenError | None:
+    """Return what is found, or the error, which must not be raised where a secret is in sight."""
     for variable in TOKEN_VARIABLES:
         if environ.get(variable, "").strip():
-            return FoundToken(Token(environ[variable]), f"${variable}")
+            return _found(environ[variable], f"${variable}")
     path = environ.get(TOKEN_FILE_VARIABLE, "").strip()
     if not path:
         return None
@@ -117,11 +157,18 @@ def token_from_environment(environ: Mapping[str, str]) -> FoundToken | None:
         text = Path(path).expanduser().read_text(encoding="utf-8-sig")  # Notepad puts a mark in front
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not a text file"
-        raise TokenError(
+        return TokenError(
             f"${TOKEN_FILE_VARIABLE} names a file that cannot be read: {reason}.\n"
             "Next: correct the variable, or `%vn login`."
-        ) from None
-    return FoundToken(Token(text), f"${TOKEN_FILE_VARIABLE}")
+        )
+    return _found(text, f"${TOKEN_FILE_VARIABLE}")
+
+
+def _found(text: str, source: str) -> FoundToken | TokenError:
+    try:
+        return FoundToken(Token(text), source)
+    except TokenError as error:
+        return TokenError(f"{source}: {error}")
 
 
 class TokenStore:
@@ -134,26 +181,30 @@ class TokenStore:
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
+        # A function that does not raise: what is raised shows every attribute that a line of its frames names.
+        self._found_in_environment: Callable[[], FoundToken | TokenError | None] = lambda: _found_in(environ)
         self._own: FoundToken | None = None
-        self._filter: TokenFilter | None = None
-        self._lock = threading.Lock()
+        self._filters: set[TokenFilter] = set()
         self.origin: str | None = None
 
     def log_in(self, token: Token, source: str, origin: str) -> None:
         """Hold a token for one origin, in the place of an earlier one."""
-        self.log_out()
         self._own, self.origin = FoundToken(token, source), origin
 
     def log_out(self) -> Token | None:
-        """Forget the session's own token and return it. The environment's is not ours to forget."""
+        """Forget the session's own token and return it. The environment's is not ours to forget.
+
+        The mask stays on the log records until `unmask`: what was opened with the token is still to be closed.
+        """
         own, self._own, self.origin = self._own, None, None
-        self.unmask()
         return own.token if own else None
 
-    def unmask(self) -> None:
-        """Take the mask off the log records; the next token that is found puts it on again."""
-        self._mask_in_logs(None)
+    def unmask(self, token: Token | None = None) -> None:
+        """Take the mask off the log records, that of one token or all; a token that is found puts its own on again."""
+        for mask in tuple(self._filters):
+            if token is None or mask.token == token:
+                mask.detach()
+                self._filters.discard(mask)
 
     def find(self, origin: str) -> FoundToken | None:
         """Return the token for an origin: the session's own if it was given for that origin, else the environment's.
@@ -163,25 +214,29 @@ class TokenStore:
         TokenError
             When the environment's cannot be read or sent.
         """
-        found = self._own if self.origin == origin else token_from_environment(self._environ)
-        self._mask_in_logs(found)
+        found = self._own if self.origin == origin else self._found_in_environment()
+        if isinstance(found, TokenError):
+            raise found
+        if found is not None:
+            self._mask_in_logs(found.token)
         return found
 
-    def _mask_in_logs(self, found: FoundToken | None) -> None:
-        with self._lock:
-            if self._filter is not None and (found is None or self._filter.token != found.token):
-                self._filter.detach()
-                self._filter = None
-            if self._filter is None and found is not None:
-                self._filter = TokenFilter(found.token)
-                self._filter.attach()
+    def _mask_in_logs(self, token: Token) -> None:
+        # Without a lock, which a fork could copy as held: two threads at once put two masks on, never none.
+        before = tuple(self._filters)
+        if all(mask.token != token for mask in before):
+            mask = TokenFilter(token)
+            mask.attach()
+            self._filters.add(mask)
+            for earlier in before:
+                earlier.detach()
+                self._filters.discard(earlier)
 
     def scrub(self, text: str) -> str:
         """Return the text with every token that this session knows of, and all that look like one, masked."""
         known = [self._own.token] if self._own else []
-        with suppress(TokenError):
-            found = token_from_environment(self._environ)
-            known += [found.token] if found else []
+        if isinstance(found := self._found_in_environment(), FoundToken):
+            known.append(found.token)
         for token in known:
             text = token.scrub(text)
         return scrub(text)
@@ -201,8 +256,11 @@ class TokenFilter(logging.Filter):
         """Rewrite the record in place, its traceback included; never drops one."""
         try:
             message = record.getMessage()
-        except (TypeError, ValueError, KeyError):  # a handler would report it; a filter that raises stops the caller
-            message = f"{record.msg} {record.args!r}"
+        except Exception:  # noqa: BLE001 - whatever an argument's __str__ raises; a filter that does stops the caller
+            message = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
+            kinds = [type(each).__name__ for each in (record.args if isinstance(record.args, tuple) else [record.args])]
+            message = record.msg = f"{message} ({', '.join(kinds)})"
+            record.args = ()
         masked = self.token.scrub(message)
         if masked != message:
             record.msg, record.args = masked, ()

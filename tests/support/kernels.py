@@ -22,6 +22,7 @@ class Reply:
 
     status: str
     messages: list[dict[str, Any]] = field(default_factory=list)
+    answer: dict[str, Any] = field(default_factory=dict)  # to this client alone; `?` shows its help in it
 
     def _of(self, kind: str) -> list[dict[str, Any]]:
         return [message["content"] for message in self.messages if message["msg_type"] == kind]
@@ -92,7 +93,7 @@ class Kernel:
         while True:
             answer = self.client.get_shell_msg(timeout=max(0.1, deadline - time.monotonic()))
             if answer["parent_header"].get("msg_id") == message_id:
-                reply.status = answer["content"]["status"]
+                reply.status, reply.answer = answer["content"]["status"], answer
                 return reply
 
     def start(self, code: str) -> str:

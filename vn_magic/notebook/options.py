@@ -38,7 +38,20 @@ class _Parser(argparse.ArgumentParser):
     """An argparse parser that neither exits nor writes to stderr."""
 
     def error(self, message: str) -> NoReturn:
-        raise InputError(f"{self.prog}: {message}.\nNext: `{self.prog} -h` shows the options.")
+        raise InputError(f"{self.prog}: {without_values(message)}.\nNext: `{self.prog} -h` shows the options.")
+
+
+def without_values(message: str) -> str:
+    """Return an error of argparse that names unknown options and leaves out their values: these may be secrets."""
+    said, unknown, words = message.partition("unrecognized arguments:")
+    return said + unknown + "".join(f" {_option_in(word)}" for word in words.split()) if unknown else message
+
+
+def _option_in(word: str) -> str:
+    if not word.startswith("--"):
+        return f"{word[:2]}…" if word.startswith("-") else "…"
+    name, equals, _ = word.partition("=")
+    return name + ("=…" if equals else "")
 
 
 def embed_parser() -> argparse.ArgumentParser:
@@ -66,7 +79,7 @@ def embed_parser() -> argparse.ArgumentParser:
     add("--as", dest="result", choices=get_args(Result), default="df", help="DataFrame or float32 array (default: df)")
     add("--raw", action="store_true", help="vectors as received instead of unit length")
     add("--on-error", choices=get_args(OnError), help="stop at the first failing row, or keep going and mark it")
-    add("--concurrency", metavar="N", type=int, help="requests under way at once")
+    add("--concurrency", metavar="N", type=int, help="requests under way at once, at most")
     add("--rpm", metavar="N", type=int, help="never start more than N requests in a minute")
     add("--refresh", action="store_true", help="send every text, whatever the cache has")
     add("--no-cache", action="store_true", help="neither read nor write the cache")
@@ -130,6 +143,12 @@ def parse_line(line: str) -> EmbedLine:
     return EmbedLine(options.out, expression, options)
 
 
+# There are no such options; whoever types one has a secret behind it, whatever its shape.
+_SECRET_OPTION = re.compile(r"(?<!\S)--[^\s=]*(?:key|token|secret|password|bearer)", re.IGNORECASE)
+# A text to embed may well speak of such options.
+_QUOTED = re.compile(r""" "(?:\\.|[^"\\])*" | '(?:\\.|[^'\\])*' """, re.VERBOSE)
+
+
 def refuse_tokens(line: str, session: Session) -> None:
     """Refuse a line with a token on it, or with something that looks like one.
 
@@ -138,7 +157,7 @@ def refuse_tokens(line: str, session: Session) -> None:
     InputError
         Without quoting it.
     """
-    if session.tokens.scrub(line) != line:
+    if session.tokens.scrub(line) != line or _SECRET_OPTION.search(_QUOTED.sub("''", line)):
         raise InputError(
             "That looks like a token, and a line like this is kept in the history and in the notebook.\n"
             "Next: rotate the token at the gateway, clear this cell, then `%vn login` alone, which asks for it."
