@@ -48,10 +48,11 @@ def stand_in() -> Iterator[Callable[..., httpx.Client]]:
 class Serving:
     """A process that runs `serve`, and what it has printed."""
 
-    def __init__(self, environ: Mapping[str, str], **options: Any) -> None:
+    def __init__(self, environ: Mapping[str, str], *, files: int | None = None, **options: Any) -> None:
         arguments = {"drops_dimension": False, "play": None} | options
+        limit = f"import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, ({files}, {files}))\n" if files else ""
         code = (
-            "import os\nfrom vn_magic.offline.serve import serve\n"
+            f"{limit}import os\nfrom vn_magic.offline.serve import serve\n"
             f"raise SystemExit(serve(0, environ=os.environ, **{arguments!r}))"
         )
         clean = {name: value for name, value in os.environ.items() if name != "VECTORNODE_API_KEY"}
@@ -84,7 +85,20 @@ class Serving:
 
 @pytest.fixture
 def serving() -> Iterator[Callable[..., Serving]]:
-    """Start `serve` in a process of its own; call it with the environment to add and the options."""
+    """Start `serve` in a process of its own; call it with the environment to add and the options.
+
+    ``files`` is how many it may have open.
+    """
+    yield from _starting()
+
+
+@pytest.fixture(scope="module")
+def serving_for_module() -> Iterator[Callable[..., Serving]]:
+    """The same, for a process that a module's tests share."""
+    yield from _starting()
+
+
+def _starting() -> Iterator[Callable[..., Serving]]:
     started: list[Serving] = []
 
     def start(environ: Mapping[str, str] | None = None, **options: Any) -> Serving:

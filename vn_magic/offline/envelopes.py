@@ -100,10 +100,12 @@ def door(status: int, message: str, code: str = "") -> Envelope:
     return Envelope(status, {"error": {"message": message, "type": "new_api_error", "code": code}}, signed=True)
 
 
-def relay(status: int, message: str, code: str, *, signed: bool = True) -> Envelope:
+def relay(
+    status: int, message: str, code: str, *, signed: bool = True, headers: Mapping[str, str] = MappingProxyType({})
+) -> Envelope:
     """Return an error that the gateway makes while it handles a request."""
     error = {"message": message, "type": "new_api_error", "param": "", "code": code}
-    return Envelope(status, {"error": error}, signed=signed)
+    return Envelope(status, {"error": error}, signed=signed, headers=headers)
 
 
 def upstream(status: int, message: str) -> Envelope:
@@ -150,7 +152,13 @@ def _page(status: int, title: str, server: str) -> Envelope:
 
 MISSING_TOKEN = door(401, "Token not provided")
 WRONG_TOKEN = door(401, "Invalid token")
-BODY_TOO_LARGE = relay(413, "request body too large", "read_request_body_failed")
+# The rest of the body may still be on its way; nobody will read it.
+_CLOSE = MappingProxyType({"Connection": "close"})
+BODY_TOO_LARGE = relay(413, "request body too large", "read_request_body_failed", headers=_CLOSE)
+# Refusals of the stand-in's own: the gateway answers the whole world.
+HEAD_TOO_LARGE = relay(431, "request headers too large", "request_headers_too_large", headers=_CLOSE)
+FOREIGN_HOST = relay(400, "this server answers only under a name of this machine", "foreign_host", headers=_CLOSE)
+FOREIGN_ORIGIN = relay(403, "this server answers no web page", "foreign_origin", headers=_CLOSE)
 
 _RATE_LIMIT = "请求过于频繁：1 分钟内最多 60 次"
 _OPENAI_ERROR = {

@@ -40,6 +40,8 @@ def serve(port: int, *, drops_dimension: bool, play: str | None, environ: Mappin
     try:
         app = create_app(token=token, drops_dimension=drops_dimension, play=play)
         import uvicorn  # noqa: PLC0415 - an extra, wanted by this command alone
+
+        from vn_magic.offline.punctual import PunctualProtocol  # noqa: PLC0415 - imports uvicorn
     except ValueError as error:
         _complain(str(error))
         return 1
@@ -54,15 +56,17 @@ def serve(port: int, *, drops_dimension: bool, play: str | None, environ: Mappin
             "Stop the program that has it, or take another port: vn-magic serve --port 0"
         )
         return 1
-    # Uvicorn's access log would hold the token of every caller who sends it as ?key=.
     config = uvicorn.Config(
         app,
-        log_level="warning",
-        access_log=False,
+        http=PunctualProtocol,
+        log_level="error",  # what others send that is no HTTP is not news for whoever runs this
+        access_log=False,  # it would hold the token of every caller who sends it as ?key=
         lifespan="off",
         ws="none",
         server_header=False,
         timeout_graceful_shutdown=2,
+        # asyncio accepts so many in a row before the first of them is looked at, and turned away if it is one too many.
+        backlog=PunctualProtocol.most_connections // 8,
     )
     server = uvicorn.Server(config)
     with listener, _on_signals(server.handle_exit):
