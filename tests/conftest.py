@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.gateways import Served, served
 
-from vn_magic import Session
-from vn_magic.offline import create_app
+pytest.register_assert_rewrite("faults", "support")  # before anything imports them: they assert, too
+
+from support.gateways import Served, served  # noqa: E402 - see above
+
+from vn_magic import Session  # noqa: E402 - see above
+from vn_magic.offline import create_app  # noqa: E402 - see above
 
 TOKEN = "sk-canary-7d1e5b0c93"
 

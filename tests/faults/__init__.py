@@ -1,0 +1,1 @@
+"""A gateway that fails in every way there is, and what vn_magic does then."""
