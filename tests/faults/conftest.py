@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 
 import pytest
 
 from vn_magic.gateway.retry import RetryPolicy
 
+BRISK = {"first_backoff": 0.002, "longest_backoff": 0.02}
 QUICK = {"attempts": 3, "limited_attempts": 3, "connection_attempts": 2, "first_backoff": 0.01, "longest_backoff": 0.02}
+
+
+def _with_defaults(monkeypatch: pytest.MonkeyPatch, changed: Mapping[str, float]) -> RetryPolicy:
+    defaults = tuple(changed.get(item.name, item.default) for item in fields(RetryPolicy))
+    monkeypatch.setattr(RetryPolicy.__init__, "__defaults__", defaults)
+    policy = RetryPolicy()
+    assert all(getattr(policy, name) == value for name, value in changed.items())
+    return policy
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> RetryPolicy:
     """Sessions of this test try a row three times, and wait for some milliseconds between."""
-    defaults = tuple(QUICK.get(item.name, item.default) for item in fields(RetryPolicy))
-    monkeypatch.setattr(RetryPolicy.__init__, "__defaults__", defaults)
-    policy = RetryPolicy()
-    assert all(getattr(policy, name) == value for name, value in QUICK.items())
-    return policy
+    return _with_defaults(monkeypatch, QUICK)
+
+
+@pytest.fixture
+def brisk(monkeypatch: pytest.MonkeyPatch) -> RetryPolicy:
+    """Sessions of this test are as persistent as ever, but wait for milliseconds where they would for seconds."""
+    return _with_defaults(monkeypatch, BRISK)

@@ -38,6 +38,11 @@ def talking_to(
         yield session, gateway
 
 
+def texts_of(count: int) -> list[str]:
+    """Return so many texts that differ."""
+    return [f"text {number}" for number in range(count)]
+
+
 def embed(session: Session, texts: Sequence[str], **options: Any) -> NDArray[np.float32]:
     """Embed the texts into a matrix."""
     matrix = session.embed(texts, result="numpy", **{"dimension": DIMENSION, **options})
