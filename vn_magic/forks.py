@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import os
+import signal
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
@@ -58,8 +59,8 @@ class ForkGuard(_thread.RLock):  # type: ignore[misc]  # final in the stubs alon
 
     def _after_in_parent(self) -> None:
         if self._after():
-            # From a thread: raised here, it would be swallowed.
-            _thread.start_new_thread(_thread.interrupt_main, ())
+            # From a thread: raised here, it would be swallowed. A real signal, for it has to wake whoever sleeps.
+            _thread.start_new_thread(os.kill, (os.getpid(), signal.SIGINT))
 
 
 def _call(guard: weakref.ref[ForkGuard], step: Callable[[ForkGuard], object]) -> None:
