@@ -415,3 +415,18 @@ def test_an_unwritable_cache_is_one_notice_and_no_failure(gateway: Served, token
     assert len([notice for notice in told[0].notices if "in memory only" in notice]) == 1
     assert told[1].notices == ()
     session.close()
+
+
+LOGGED_OUT_AT_THE_END = """
+import sys
+from vn_magic import Session
+
+session = Session(base_url=sys.argv[1], token=sys.stdin.readline().strip())
+session.embed(["a"])
+session.log_out()
+"""
+
+
+def test_a_program_that_ends_right_after_a_logout_says_nothing_on_stderr(gateway: Served, token: str) -> None:
+    with python(LOGGED_OUT_AT_THE_END, gateway.url) as program:
+        assert program.communicate(token + "\n", timeout=60) == ("", "")

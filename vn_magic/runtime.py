@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -38,6 +38,7 @@ class Runtime:
         self.cache = CacheThread(EmbeddingCache(cache_folder(environ)))
         self.underway = Underway()
         self._clients: dict[_ClientFor, GatewayClient] = {}
+        self._forgotten: list[GatewayClient] = []
         self._process = os.getpid()
 
     async def client(self, settings: Settings, tokens: TokenStore, *, needs_token: bool = True) -> GatewayClient:
@@ -74,10 +75,9 @@ class Runtime:
             Called when they are, in any thread.
         """
         held = [wanted for wanted in self._clients if wanted.token == token]
+        self._forgotten.extend(self._clients.pop(each) for each in held)
         if held:
-            self.portal.submit(_close_all([self._clients.pop(each) for each in held])).add_done_callback(
-                lambda _: then()
-            )
+            self.portal.submit(self._close_forgotten()).add_done_callback(lambda _: then())
         else:
             then()
 
@@ -96,13 +96,17 @@ class Runtime:
                     atexit.register(thread.join)
 
     async def _close_clients(self) -> None:
+        await self._close_forgotten()
         while self._clients:
             await self._clients.popitem()[1].close()
 
-
-async def _close_all(clients: Iterable[GatewayClient]) -> None:
-    for client in clients:
-        await client.close()
+    async def _close_forgotten(self) -> None:
+        while self._forgotten:
+            client = self._forgotten[0]
+            await client.close()
+            # Not before: at the end of a program this may be called off, and is done once more.
+            if client in self._forgotten:
+                self._forgotten.remove(client)
 
 
 def _opened(wanted: _ClientFor) -> GatewayClient:
