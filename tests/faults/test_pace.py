@@ -10,7 +10,7 @@ from dataclasses import fields
 from functools import partial
 
 import pytest
-from support.engine import python
+from support.engine import python, side_by_side
 
 from faults.answers import always, answer, good, limit, openai_error
 from faults.gateway import HANG, Arrival, Script, Step, fault_gateway
@@ -274,15 +274,7 @@ def test_kernels_of_one_machine_share_the_rate_whatever_their_caches(tmp_path_fa
             python(KERNEL, gateway.base_url, str(WINDOW), name, "10", VN_MAGIC_CACHE=str(tmp_path_factory.mktemp(name)))
             for name in ("one", "other")
         ]
-        for kernel in kernels:
-            assert kernel.stdout is not None
-            assert kernel.stdout.readline() == "ready\n"
-        for kernel in kernels:
-            assert kernel.stdin is not None
-            kernel.stdin.write("go\n")
-            kernel.stdin.flush()
-        told = [kernel.communicate(timeout=120) for kernel in kernels]
-        assert told == [("(20, 128)\n", "")] * 2
+        assert side_by_side(kernels) == [("(20, 128)\n", "")] * 2
     times = [arrival.at for arrival in gateway.received]
     assert len(times) == 40
     assert most_in_a_window(times, WINDOW) <= 10

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import pytest
+from support.engine import python, side_by_side
 
 from vn_magic.gateway import ledger as ledger_module
 from vn_magic.gateway.ledger import StartLedger, ledger_path
@@ -58,24 +57,7 @@ def in_an_hour() -> float:
 
 def test_three_processes_together_never_exceed_the_limit_in_any_window(path: Path) -> None:
     limit = 5
-    kernels = [
-        subprocess.Popen(
-            [sys.executable, "-c", KERNEL, str(path), str(limit), str(WINDOW), str(seed)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for seed in range(3)
-    ]
-    for kernel in kernels:
-        assert kernel.stdout is not None
-        assert kernel.stdout.readline() == "ready\n"
-    for kernel in kernels:
-        assert kernel.stdin is not None
-        kernel.stdin.write("go\n")
-        kernel.stdin.flush()
-    told = [kernel.communicate(timeout=120) for kernel in kernels]
+    told = side_by_side([python(KERNEL, str(path), str(limit), str(WINDOW), str(seed)) for seed in range(3)])
     assert [error for _, error in told] == ["", "", ""]
     arrivals = sorted(float(line) for output, _ in told for line in output.split())
     assert len(arrivals) == 36

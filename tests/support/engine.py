@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
 from support.gateways import App, Message, Receive, Send, answering, json_answer
@@ -42,6 +42,18 @@ def python(script: str, *arguments: str, **environ: str) -> subprocess.Popen[str
         text=True,
         env={**os.environ, **environ},
     )
+
+
+def side_by_side(processes: Sequence[subprocess.Popen[str]]) -> list[tuple[str, str]]:
+    """Let all go at once when each has printed ``ready``; return what each wrote to stdout and to stderr."""
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    return [process.communicate(timeout=120) for process in processes]
 
 
 def output_of(script: str, *arguments: str, **environ: str) -> str:
