@@ -242,6 +242,32 @@ def test_the_nearest_row_to_a_row_s_own_text_or_vector_is_itself(frame: pd.DataF
             assert best["similarity"].iloc[0] == pytest.approx(1, abs=1e-6)
 
 
+def _replace_a_cell(frame: pd.DataFrame) -> None:
+    frame.at[3, "embedding"] = -frame["embedding"][3]  # noqa: PD008 - loc would spread the values over the rows
+
+
+def _change_a_cell_in_place(frame: pd.DataFrame) -> None:
+    frame["embedding"][3].base.setflags(write=True)
+    frame["embedding"][3].setflags(write=True)
+    frame["embedding"][3][:] *= -1
+
+
+def _replace_the_column(frame: pd.DataFrame) -> None:
+    frame["embedding"] = [-cell if row == 3 else cell for row, cell in enumerate(frame["embedding"])]
+
+
+@pytest.mark.parametrize("change", [_replace_a_cell, _change_a_cell_in_place, _replace_the_column])
+def test_nearest_never_answers_from_vectors_of_before(
+    frame: pd.DataFrame, change: Callable[[pd.DataFrame], None]
+) -> None:
+    query = frame["embedding"][3].copy()
+    assert frame.vec.nearest(query, k=1)["number"].tolist() == [3]
+    change(frame)
+    found = frame.vec.nearest(query, k=5)
+    assert found["number"].iloc[-1] == 3
+    assert found["similarity"].iloc[-1] == pytest.approx(-1, abs=1e-6)
+
+
 @pytest.mark.parametrize(("k", "rows"), [(1, 1), (3, 3), (5, 5), (50, 5)])
 def test_nearest_gives_k_rows_or_all(frame: pd.DataFrame, k: int, rows: int) -> None:
     assert len(frame.vec.nearest("stock", k)) == rows

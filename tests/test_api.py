@@ -127,6 +127,7 @@ def test_every_argument_reaches_the_wire_or_the_job(environment: Served, door: s
         "on_error": "keep",
         "concurrency": 1,
         "requests_per_minute": 600,
+        "batch_size": 1,  # more would be another path; see below
         "refresh": True,
         "cache": True,
     }
@@ -143,6 +144,15 @@ def test_every_argument_reaches_the_wire_or_the_job(environment: Served, door: s
         assert request.json["taskType"] == "RETRIEVAL_DOCUMENT"
         assert request.json["title"] == "A title"
         assert request.json["output_dimensionality"] == 128
+
+
+def test_texts_go_together_where_the_call_or_the_session_says_so(environment: Served) -> None:
+    session = current_session()
+    embed(["a", "b"], dimension=128, batch_size=2)
+    session.configure("batch_size", 3, "this test")
+    embed(["c", "d", "e"], dimension=128)
+    embed(["f", "g"], dimension=128, batch_size=1)
+    assert [request.texts for request in environment.received] == [["a", "b"], ["c", "d", "e"], ["f"], ["g"]]
 
 
 def test_without_the_cache_every_call_sends(environment: Served) -> None:
@@ -172,6 +182,7 @@ def test_a_frame_keeps_its_index_and_columns_and_is_not_changed(environment: Ser
         ({"model": "gemini-embedding-2", "task_type": "CLUSTERING"}, InputError, "has no task types"),
         ({"on_error": "ignore"}, SettingsError, "on_error is 'ignore'"),
         ({"concurrency": 0}, SettingsError, "concurrency is 0"),
+        ({"batch_size": 101}, SettingsError, "batch_size is 101, expected at most 100: no service takes more"),
         ({"column": "body"}, InputError, "for a DataFrame only"),
     ],
     ids=str,

@@ -8,9 +8,12 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 
 import numpy as np
 import pytest
@@ -18,7 +21,7 @@ from support.engine import output_of, python
 from support.interrupts import interrupted_at_line
 
 from vn_magic import Session, cache_thread
-from vn_magic.cache import FILE_NAME, CachedVector, EmbeddingCache
+from vn_magic.cache import FILE_NAME, CachedVector, Deliver, EmbeddingCache
 from vn_magic.cache_thread import COMMIT_ROWS, COMMIT_SECONDS, CacheThread
 from vn_magic.keys import CacheKey
 
@@ -430,3 +433,238 @@ print("done")
     )
     assert output_of(script, str(folder)) == "done\n"
     assert rows_on_disk(folder) == 2
+
+
+# Asking for rows one by one
+
+
+def held_up(cache: CacheThread) -> threading.Event:
+    """Occupy the thread until the event is set."""
+    free = threading.Event()
+    cache._run(lambda _: free.wait(20))
+    return free
+
+
+@pytest.fixture
+def queries(monkeypatch: pytest.MonkeyPatch) -> list[list[bytes]]:
+    """What the thread asks the cache for, a list of keys each time."""
+    asked: list[list[bytes]] = []
+    look_up = EmbeddingCache.look_up
+
+    def noted(self: EmbeddingCache, keys: Sequence[CacheKey], deliver: Deliver, *, prefixes: bool) -> None:
+        asked.append([key.family for key in keys])
+        look_up(self, keys, deliver, prefixes=prefixes)
+
+    monkeypatch.setattr(EmbeddingCache, "look_up", noted)
+    return asked
+
+
+def found(
+    cache: CacheThread, *rows: CachedVector, prefixes: Sequence[bool] = (False,), free: threading.Event | None = None
+) -> list[CachedVector | None]:
+    """Ask for each row on its own; ``free`` is set when all have asked and nobody can have been answered."""
+
+    async def find_all() -> list[CachedVector | None]:
+        wishes = zip(rows, itertools.cycle(prefixes), strict=False)
+        asking = [asyncio.create_task(cache.find(row.key, prefixes=some)) for row, some in wishes]
+        await asyncio.sleep(0)
+        if free is not None:
+            free.set()
+        return await asyncio.gather(*asking)
+
+    return asyncio.run(find_all())
+
+
+def test_each_who_asks_gets_the_row_of_its_own_key_or_none(cache: CacheThread) -> None:
+    for number in (1, 3):
+        cache.keep(row(number))
+    first, nothing, third = found(cache, row(1), row(2), row(3))
+    assert (first, third) != (None, None)
+    assert [part.vector[0] for part in (first, third) if part is not None] == [1, 3]
+    assert nothing is None
+
+
+def test_all_who_ask_while_the_thread_is_busy_share_one_query(cache: CacheThread, queries: list[list[bytes]]) -> None:
+    for number in range(0, 20, 2):
+        cache.keep(row(number))
+    answers = found(cache, *map(row, range(20)), free=held_up(cache))
+    assert [answer is not None for answer in answers] == [number % 2 == 0 for number in range(20)]
+    assert [len(keys) for keys in queries] == [20]
+
+
+def test_two_who_ask_for_the_same_row_both_get_it(cache: CacheThread, queries: list[list[bytes]]) -> None:
+    cache.keep(row(1))
+    assert all(answer is not None for answer in found(cache, row(1), row(1), free=held_up(cache)))
+    assert queries == [[b"1"]]
+
+
+def test_a_row_that_waits_for_its_commit_is_found_by_who_asks_for_it_alone(
+    cache: CacheThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache_thread, "COMMIT_SECONDS", 3600.0)
+    cache.keep(row(1))
+    assert found(cache, row(1)) != [None]
+
+
+def test_a_row_that_is_kept_while_a_question_waits_is_found_by_who_asks_for_it_next(
+    cache: CacheThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It must not join the question, which is answered before the row is committed."""
+    monkeypatch.setattr(cache_thread, "COMMIT_SECONDS", 3600.0)
+
+    async def ask(keep: range) -> tuple[CachedVector | None, CachedVector | None]:
+        free = held_up(cache)
+        first = asyncio.create_task(cache.find(row(-1).key, prefixes=False))
+        await asyncio.sleep(0)
+        for number in keep:
+            cache.keep(row(number))
+        second = asyncio.create_task(cache.find(row(keep[0]).key, prefixes=False))
+        await asyncio.sleep(0)
+        free.set()
+        return await first, await second
+
+    for keep in (range(1), range(100, 100 + COMMIT_ROWS)):  # one that waits, and a whole group on its way
+        first, second = asyncio.run(ask(keep))
+        assert first is None
+        assert second is not None
+
+
+def test_what_is_committed_by_others_before_somebody_asks_is_found(cache: CacheThread, folder: Path) -> None:
+    async def ask() -> tuple[CachedVector | None, CachedVector | None]:
+        before = await cache.find(row(1).key, prefixes=False)
+        with closing(EmbeddingCache(folder)) as other:
+            other.keep([row(1)])
+        return before, await asyncio.wait_for(cache.find(row(1).key, prefixes=False), 20)
+
+    before, after = asyncio.run(ask())
+    assert before is None
+    assert after is not None
+
+
+def test_those_who_want_vectors_of_another_length_or_take_prefixes_are_answered_apart(cache: CacheThread) -> None:
+    cache.keep(row(1, dimension=8))
+    wishes = (row(1, 4), row(1, 4), row(1, 8))
+    answers = found(cache, *wishes, prefixes=(False, True, False), free=held_up(cache))
+    assert [answer and len(answer.vector) for answer in answers] == [None, 8, 8]
+
+
+def test_one_who_is_cancelled_leaves_the_others_their_answers(cache: CacheThread) -> None:
+    cache.keep(row(1))
+    free = held_up(cache)
+
+    async def ask() -> CachedVector | None:
+        gone, stays = (asyncio.create_task(cache.find(row(1).key, prefixes=False)) for _ in range(2))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.sleep(0)
+        free.set()
+        return await stays
+
+    assert asyncio.run(ask()) is not None
+
+
+def test_what_goes_wrong_in_a_shared_query_is_raised_where_each_waits(
+    cache: CacheThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(EmbeddingCache, "look_up", fail)
+
+    async def ask() -> list[object]:
+        finds = (cache.find(row(number).key, prefixes=False) for number in range(2))
+        return await asyncio.gather(*finds, return_exceptions=True)
+
+    assert [type(answer) for answer in asyncio.run(ask())] == [MemoryError, MemoryError]
+    monkeypatch.undo()
+    assert found(cache, row(1)) == [None]
+
+
+def test_a_loop_that_is_gone_before_its_answer_comes_ends_nothing_else(cache: CacheThread) -> None:
+    free = held_up(cache)
+
+    async def leave() -> None:
+        asking = asyncio.create_task(cache.find(row(1).key, prefixes=False))
+        await asyncio.sleep(0)
+        asking.cancel()
+
+    asyncio.run(leave())
+    free.set()
+    assert cache.info().rows == 0
+
+
+# What wakes the thread
+
+
+def test_rows_of_a_group_wake_the_thread_at_its_beginning_and_its_end_only(
+    cache: CacheThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commits: list[int] = []
+    keep = EmbeddingCache.keep
+    woken: list[object] = []
+
+    class NotedQueue(SimpleQueue[object]):
+        def put(self, item: object, block: bool = True, timeout: float | None = None) -> None:
+            woken.append(item)
+            super().put(item, block, timeout)
+
+    def noted(self: EmbeddingCache, rows: Iterable[CachedVector]) -> None:
+        rows = list(rows)
+        commits.append(len(rows))
+        keep(self, rows)
+
+    monkeypatch.setattr(EmbeddingCache, "keep", noted)
+    monkeypatch.setattr(cache_thread, "SimpleQueue", NotedQueue)
+    monkeypatch.setattr(cache_thread, "COMMIT_SECONDS", 3600.0)
+    for number in range(5 * COMMIT_ROWS):
+        cache.keep(row(number))
+    assert len([item for item in woken if item is not None]) == 2 * 5
+    assert cache.info().rows == 5 * COMMIT_ROWS
+    assert commits == [COMMIT_ROWS] * 5
+
+
+def test_rows_that_come_one_by_one_with_pauses_are_each_committed_in_time(cache: CacheThread, folder: Path) -> None:
+    def are_committed(rows: int) -> bool:
+        return rows_on_disk(folder) == rows
+
+    for number in range(3):
+        cache.keep(row(number))
+        assert until(partial(are_committed, number + 1))
+
+
+def test_a_thread_with_nothing_to_do_sleeps_until_it_is_called(
+    cache: CacheThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float | None] = []
+
+    class NotedQueue(SimpleQueue[object]):
+        def get(self, block: bool = True, timeout: float | None = None) -> object:
+            waits.append(timeout)
+            return super().get(block, timeout)
+
+    monkeypatch.setattr(cache_thread, "SimpleQueue", NotedQueue)
+    cache.keep(row(1))
+    assert cache.info().rows == 1
+    assert until(lambda: waits[-1] is None)
+
+
+def test_rows_kept_after_a_clear_was_asked_for_stay(cache: CacheThread, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_thread, "COMMIT_SECONDS", 3600.0)
+    cache.keep(row(1))
+    free = held_up(cache)
+    with ThreadPoolExecutor(1) as pool:
+        queued = threading.Event()
+        run = cache._run
+
+        def noted(work: Callable[[EmbeddingCache], int]) -> object:
+            future = run(work)
+            queued.set()
+            return future
+
+        monkeypatch.setattr(cache, "_run", noted)
+        cleared = pool.submit(cache.clear)
+        assert queued.wait(20)
+        cache.keep(row(2))
+        free.set()
+        assert cleared.result(20) == 1
+    assert numbers_in(cache, range(1, 3)) == {2}

@@ -69,6 +69,7 @@ def test_what_is_not_understood_ends_with_2_and_the_usage(arguments: tuple[str, 
         (("cache", "{}"), "argument what: invalid choice: … (choose from"),
         (("serve", "--port", "{}"), "argument --port: invalid int value: …"),
         (("serve", "--drops-dimension={}"), "argument --drops-dimension: ignored explicit argument …"),
+        (("serve", "--no-batch={}"), "argument --no-batch: ignored explicit argument …"),
     ],
 )
 def test_what_does_not_fit_is_named_by_its_option_and_its_value_is_not_quoted(

@@ -331,7 +331,7 @@ def test_every_logger_that_a_job_wakes_is_in_the_list_but_for_those_of_servers()
         "try:\n    session.embed(['a'])\nexcept vn_magic.VnMagicError:\n    pass\n"
         "print(*logging.root.manager.loggerDict)"
     ).split()
-    involved = {"vn_magic", "httpx", "httpcore", "httpx_aiohttp", "aiohttp", "anyio", "asyncio", "tenacity"}
+    involved = {"vn_magic", "httpx", "httpcore", "aiohttp", "anyio", "asyncio"}
     servers = {"aiohttp.access", "aiohttp.server", "aiohttp.web", "aiohttp.websocket"}
     woken = {name for name in names if name.split(".")[0] in involved}
     assert "aiohttp.client" in woken

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
@@ -78,7 +76,7 @@ def test_a_fault_of_ours_is_told_in_short_and_scrubbed(token: str, monkeypatch: 
         secret = f"Bearer {token}"
         raise RuntimeError(f"it broke with {secret}")
 
-    monkeypatch.setattr("vn_magic.gateway.client.embed_body", broken)
+    monkeypatch.setattr("vn_magic.gateway.dialect.embed_body", broken)
     with Session(base_url="http://127.0.0.1:9", token=token) as session:
         for call in _calls(session):
             error = _caught(call)
@@ -111,13 +109,3 @@ def test_a_dropped_session_and_the_end_of_a_program_leave_stderr_empty(gateway: 
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert sorted(gateway.texts) == ["a", "b", "c"]
-
-
-def test_a_dropped_session_ends_its_threads() -> None:
-    before = set(threading.enumerate())
-    session = Session(offline=True)
-    session.embed(["a"])
-    assert set(threading.enumerate()) > before
-    del session
-    gc.collect()
-    assert {thread for thread in set(threading.enumerate()) - before if thread.is_alive()} == set()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Callable
+import tracemalloc
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -260,6 +261,98 @@ def test_the_matrix_of_consecutive_rows_is_a_view(part: slice) -> None:
     assert np.shares_memory(matrix, frame["embedding"][3 if part.start == 2 else (part.start or 0)])
 
 
+def rows_of(matrix: Iterable[NDArray[np.float32]]) -> pd.Series:
+    """A column of row views, and nothing that says where they come from."""
+    return pd.Series([*matrix, None], dtype=object, name="v").iloc[:-1]
+
+
+OWNERS: dict[str, Callable[[], NDArray[np.float32]]] = {
+    "itself": lambda: np.arange(24, dtype=np.float32).reshape(6, 4).copy(),
+    "of one axis": lambda: np.arange(24, dtype=np.float32).reshape(6, 4),
+    "of more rows": lambda: np.arange(60, dtype=np.float32).reshape(15, 4).copy()[5:11],
+    "of three axes": lambda: np.arange(48, dtype=np.float32).reshape(2, 6, 4).copy()[1],
+    "with failed rows": lambda: np.where(np.arange(6)[:, np.newaxis] == 2, np.nan, np.ones((6, 4))).astype(np.float32),
+}
+
+
+@pytest.mark.parametrize("make", OWNERS.values(), ids=OWNERS)
+def test_the_matrix_is_a_view_that_is_closed_for_writing_whoever_owns_the_values(
+    make: Callable[[], NDArray[np.float32]],
+) -> None:
+    values = make()
+    for column in (column_of(values, pd.RangeIndex(6)), rows_of(values)):
+        matrix = matrix_of(column)
+        assert np.array_equal(matrix, values, equal_nan=True)
+        assert all(np.shares_memory(row, cell) for row, cell in zip(matrix, column, strict=True))
+        assert not matrix.flags.writeable
+
+
+def test_the_matrix_of_rows_in_order_is_found_without_a_second_one() -> None:
+    values = np.random.default_rng(0).standard_normal((20_000, 256), dtype=np.float32)
+    column = column_of(values, pd.RangeIndex(20_000))
+    tracemalloc.start()
+    matrix_of(column)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 0.2 * values.nbytes
+
+
+def test_rows_that_moved_are_put_together_once() -> None:
+    values = np.random.default_rng(0).standard_normal((20_000, 256), dtype=np.float32)
+    column = column_of(values, pd.RangeIndex(20_000)).iloc[::-1]
+    tracemalloc.start()
+    matrix_of(column)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.1 * values.nbytes
+
+
+LONG = 2**17  # so many values that two rows are looked at at a time
+
+
+@pytest.mark.parametrize("row", range(5))
+@pytest.mark.parametrize("place", [0, LONG - 1])
+def test_a_cell_that_was_replaced_is_seen_wherever_it_stands(row: int, place: int) -> None:
+    values = np.zeros((5, LONG), dtype=np.float32)
+    column = column_of(values, pd.RangeIndex(5))
+    assert np.shares_memory(matrix_of(column), values)
+    other = values[row].copy()
+    other[place] = -0.0  # equal to 0.0, and yet another vector
+    column.iat[row] = other  # noqa: PD009 - iloc would spread the values over the rows
+    matrix = matrix_of(column)
+    assert np.argwhere(np.signbit(matrix)).tolist() == [[row, place]]
+    assert np.signbit(values).sum() == 0
+
+
+def test_a_change_of_the_values_in_place_is_seen() -> None:
+    values = np.ones((3, 4), dtype=np.float32)
+    column = column_of(values, pd.RangeIndex(3))
+    matrix_of(column)
+    values.setflags(write=True)
+    values[1, 2] = 5
+    assert matrix_of(column).tolist() == [[1, 1, 1, 1], [1, 1, 5, 1], [1, 1, 1, 1]]
+
+
+def test_a_change_in_place_of_a_cell_that_was_an_equal_copy_is_seen() -> None:
+    values = np.ones((3, 4), dtype=np.float32)
+    column = column_of(values, pd.RangeIndex(3))
+    own = values[1].copy()
+    column.iat[1] = own  # noqa: PD009 - as above
+    assert matrix_of(column).tolist() == values.tolist()
+    own[2] = 5
+    assert matrix_of(column).tolist() == [[1, 1, 1, 1], [1, 1, 5, 1], [1, 1, 1, 1]]
+
+
+def test_a_column_without_rows_has_a_matrix_without_rows() -> None:
+    assert matrix_of(column_of(np.empty((0, 4), dtype=np.float32), pd.RangeIndex(0))).size == 0
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_vectors_without_values_keep_their_rows(own: bool) -> None:
+    cells = list(np.empty((3, 0), dtype=np.float32))
+    assert matrix_of(rows_of([cell.copy() if own else cell for cell in cells])).shape == (3, 0)
+
+
 Change = Callable[[pd.DataFrame], pd.DataFrame]
 CHANGES: dict[str, Change] = {
     "filter": lambda frame: frame[frame["number"] % 2 == 1],
@@ -328,6 +421,15 @@ SQUARE = np.arange(64, dtype=np.float32).reshape(8, 8).copy()
         list(np.asfortranarray(BASE)),
         list(BASE.reshape(10, 4)),
         [BASE.ravel()[1:9], BASE.ravel()[9:17]],
+        [BASE.ravel()[36:], BASE.ravel()[:4]],
+        [BASE.ravel()[32:], np.arange(8, dtype=np.float32)],
+        [BASE[0], BASE[1].astype(">f4")],
+        [BASE[0], BASE[1].astype(np.float16)],
+        [BASE[0], BASE[1].astype(np.float64)],
+        [BASE.astype(np.float16)[0], BASE.astype(np.float16)[1]],
+        [BASE[0].view(np.float16)[:3]],
+        list(np.arange(40, dtype=np.int32).reshape(5, 8).copy().view(np.float32)),
+        [BASE[1], BASE[1]],
         [SQUARE[:, 0]],
         [SQUARE[0, ::-1], SQUARE[1, ::-1]],
     ],
@@ -345,6 +447,10 @@ def test_cells_of_any_making_are_stacked_as_they_are(cells: list[NDArray[Any]]) 
         ([BASE[0].copy(), "[1.0, 2.0]"], "Row 1 of 'v' is not a vector but str.*\n.*vn_magic.load"),
         ([BASE[0].copy(), BASE[0, :3].copy()], "Row 1 of 'v' has 3 values, the first row has 8"),
         ([BASE[0], BASE[1, :3]], "Row 1 of 'v' has 3 values, the first row has 8"),
+        ([BASE.ravel()[:7], BASE.ravel()[7:16]], "Row 1 of 'v' has 9 values, the first row has 7"),
+        ([BASE[0], BASE[1].view(np.int32)], "Row 1 of 'v' is not a vector but ndarray"),
+        ([BASE[0], BASE[1].tolist()], "Row 1 of 'v' is not a vector but list"),
+        ([BASE[0], BASE[1:2]], "Row 1 of 'v' is not a vector but ndarray"),
         ([np.arange(3)], "Row 0 of 'v' is not a vector but ndarray"),
         ([BASE], "Row 0 of 'v' is not a vector but ndarray"),
     ],

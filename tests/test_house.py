@@ -34,10 +34,8 @@ FLOORS = (
     ("exceptions", "explore", "offline"),
 )
 GATEKEEPERS = {
-    "httpx": ("gateway/transport.py",),
-    "aiohttp": ("gateway/transport.py",),
-    "httpx_aiohttp": ("gateway/transport.py",),
-    "tenacity": ("gateway/retry.py", "gateway/client.py"),
+    "httpx": ("gateway/transport.py", "gateway/network.py"),
+    "aiohttp": ("gateway/network.py",),
     "anyio": ("gateway/concurrency.py",),
     "sqlite3": ("cache.py", "gateway/ledger.py"),
     "pandas": ("frames.py", "accessor.py", "files.py", "cells.py", "candidates.py"),

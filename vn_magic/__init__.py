@@ -8,12 +8,12 @@ from vn_magic.accessor import register_accessors
 from vn_magic.api import aembed, current_session, embed
 from vn_magic.embeddings import Embeddings, Provenance
 from vn_magic.exceptions import VnMagicError
-from vn_magic.files import load
 from vn_magic.session import Session
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+    from vn_magic.files import load
     from vn_magic.notebook.panel.panel import EmbedPanel
 
 __all__ = [
@@ -50,9 +50,17 @@ def unload_ipython_extension(shell: InteractiveShell) -> None:
     unload(shell)
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - what a module has differs in type
     if name == "EmbedPanel":
         from vn_magic.notebook.panel.panel import EmbedPanel  # noqa: PLC0415 - ipywidgets waits until it is used
 
         return EmbedPanel
+    if name == "load":
+        from vn_magic.files import load  # noqa: PLC0415 - formats wait until there is a file
+
+        return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vn_magic import pictures
 from vn_magic.api import current_session
 from vn_magic.embeddings import Provenance
 from vn_magic.exceptions import InputError, ProvenanceError
 from vn_magic.frames import is_vector_column, matrix_of, noted_columns, provenance_of, state_provenance
 from vn_magic.queries import embedded_query
 from vn_magic.rows import DEFAULT_COLUMN
+
+if TYPE_CHECKING:
+    from vn_magic.pictures import Picture
 
 # Bytes; beyond that a kernel is more likely to die than to answer.
 _LARGEST_SIMILARITY = 4e9
@@ -45,12 +47,13 @@ class VectorAccessor:
         ProvenanceError
             When it is lost.
         """
-        return provenance_of(self._data, self._name)
+        return self._provenance_of(self._column)
 
     @provenance.setter
     def provenance(self, provenance: Provenance) -> None:
-        _check_dimension(matrix_of(self._column), provenance)
-        state_provenance(self._data, self._name, provenance)
+        column = self._column
+        _check_dimension(matrix_of(column), provenance)
+        state_provenance(self._data, str(column.name), provenance)
 
     @property
     def matrix(self) -> NDArray[np.float32]:
@@ -63,10 +66,8 @@ class VectorAccessor:
         InputError
             When a cell is not a vector.
         """
-        provenance = self.provenance
-        matrix = matrix_of(self._column) if len(self._data) else np.empty((0, provenance.dimension), dtype=np.float32)
-        _check_dimension(matrix, provenance)
-        return matrix
+        column = self._column
+        return _matrix(column, self._provenance_of(column))
 
     def similarity(self) -> pd.DataFrame:
         """Return the cosine similarity of every row to every row, float32, labelled by the index on both sides."""
@@ -106,15 +107,16 @@ class VectorAccessor:
         """
         from vn_magic.explore.neighbors import nearest  # noqa: PLC0415 - as above
 
-        matrix = self.matrix
-        vector = (
-            embedded_query(query, self.provenance, current_session()) if isinstance(query, str) else _as_vector(query)
-        )
+        column = self._column
+        provenance = self._provenance_of(column)
+        matrix = _matrix(column, provenance)
+        vector = embedded_query(query, provenance, current_session()) if isinstance(query, str) else _as_vector(query)
         try:
-            rows, scores = nearest(matrix, vector, k, unit_length=self.provenance.unit_length)
+            rows, scores = nearest(matrix, vector, k, unit_length=provenance.unit_length)
         except ValueError as error:
             raise InputError(f"nearest: {error}") from None
-        found = self._frame.iloc[rows].drop(columns=[self._label])
+        label = self._name if isinstance(self._data, pd.Series) else column.name
+        found = self._frame.iloc[rows].drop(columns=[label])
         found[SIMILARITY_COLUMN] = scores
         return found
 
@@ -130,7 +132,7 @@ class VectorAccessor:
         plane.attrs["explained_variance"] = [float(share) for share in projection.explained]
         return plane
 
-    def scatter(self, color: object = None, text: str = DEFAULT_COLUMN, method: str = "pca") -> pictures.Picture:
+    def scatter(self, color: object = None, text: str = DEFAULT_COLUMN, method: str = "pca") -> Picture:
         """Draw the rows as points, with their texts on hovering, and say how much of them the plane keeps.
 
         Parameters
@@ -152,11 +154,13 @@ class VectorAccessor:
         InputError
             When there is no such column or method, or no row has a vector.
         """
+        from vn_magic.pictures import scatter  # noqa: PLC0415 - as above
+
         given = self._colors(color)
         values, name = (
             (None, "") if given is None else (_plain_values(given), "" if given.name is None else str(given.name))
         )
-        return pictures.scatter(
+        return scatter(
             self.matrix,
             self._texts(text),
             provenance=self.provenance,
@@ -165,9 +169,11 @@ class VectorAccessor:
             method=method,
         )
 
-    def heatmap(self, text: str = DEFAULT_COLUMN) -> pictures.Picture:
+    def heatmap(self, text: str = DEFAULT_COLUMN) -> Picture:
         """Draw the cosine similarity of the rows, the first sixty of them, to one another; see `scatter`."""
-        return pictures.heatmap(self.matrix, self._texts(text), provenance=self.provenance)
+        from vn_magic.pictures import heatmap  # noqa: PLC0415 - as above
+
+        return heatmap(self.matrix, self._texts(text), provenance=self.provenance)
 
     def save(self, path: str | Path) -> Path:
         """Write the frame with vectors and provenance to ``.parquet``, ``.npz`` or ``.csv``; see `vn_magic.load`.
@@ -225,13 +231,12 @@ class VectorAccessor:
             return "a Series of vectors has none"
         return f"the frame has {', '.join(map(repr, map(str, self._data.columns)))}"
 
+    def _provenance_of(self, column: pd.Series[Any]) -> Provenance:
+        return provenance_of(self._data, str(column.name))
+
     @property
     def _name(self) -> str:
         return str(self._column.name)  # attrs are JSON, whose names are texts
-
-    @property
-    def _label(self) -> Hashable:
-        return self._name if isinstance(self._data, pd.Series) else self._column.name
 
     @property
     def _frame(self) -> pd.DataFrame:
@@ -280,6 +285,12 @@ def _as_vector(query: object) -> NDArray[np.float32]:
     if vector.ndim != 1:
         raise InputError(f"nearest: the query is a {type(query).__name__}, expected a text or one vector.")
     return vector
+
+
+def _matrix(column: pd.Series[Any], provenance: Provenance) -> NDArray[np.float32]:
+    matrix = matrix_of(column) if len(column) else np.empty((0, provenance.dimension), dtype=np.float32)
+    _check_dimension(matrix, provenance)
+    return matrix
 
 
 def _check_dimension(matrix: NDArray[np.float32], provenance: Provenance) -> None:

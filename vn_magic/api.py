@@ -30,6 +30,7 @@ def embed(  # noqa: PLR0913 - as many arguments as the magic has options
     on_error: OnError | None = None,
     concurrency: int | None = None,
     requests_per_minute: int | None = None,
+    batch_size: int | None = None,
     refresh: bool = False,
     cache: bool = True,
 ) -> Vectors:
@@ -57,7 +58,10 @@ def embed(  # noqa: PLR0913 - as many arguments as the magic has options
         from 8, up to 64.
     requests_per_minute
         Never start more than this many requests in any minute, together with the other kernels of this machine that
-        have such a limit.
+        have such a limit. Texts of a batch count one by one.
+    batch_size
+        Texts in one request, 1 to 100, where the gateway has batches; where it has none they are sent one by one, and a
+        notice says so. None means the session's setting (1, the documented endpoint).
     refresh
         Send every text, whatever the cache has.
     cache
@@ -96,6 +100,7 @@ def embed(  # noqa: PLR0913 - as many arguments as the magic has options
         on_error=on_error,
         concurrency=concurrency,
         requests_per_minute=requests_per_minute,
+        batch_size=batch_size,
         refresh=refresh,
         cache=cache,
     )
@@ -114,6 +119,7 @@ async def aembed(  # noqa: PLR0913 - as above
     on_error: OnError | None = None,
     concurrency: int | None = None,
     requests_per_minute: int | None = None,
+    batch_size: int | None = None,
     refresh: bool = False,
     cache: bool = True,
 ) -> Vectors:
@@ -130,6 +136,7 @@ async def aembed(  # noqa: PLR0913 - as above
         on_error=on_error,
         concurrency=concurrency,
         requests_per_minute=requests_per_minute,
+        batch_size=batch_size,
         refresh=refresh,
         cache=cache,
     )

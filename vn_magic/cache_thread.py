@@ -7,13 +7,13 @@ import atexit
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from vn_magic.cache import CachedVector, CacheInfo, Deliver, EmbeddingCache
 from vn_magic.keys import CacheKey
@@ -26,11 +26,9 @@ COMMIT_SECONDS = 0.1
 
 @dataclass(slots=True)
 class _Task:
-    """Work for the thread, and where its result goes. Rows of ``wanted`` families are committed before it."""
+    """Work for the thread, and where its result goes."""
 
     work: Callable[[EmbeddingCache], Any]
-    after_commit: bool
-    wanted: AbstractSet[bytes] = frozenset()
     future: Future[Any] = field(default_factory=Future)
 
     def run(self, cache: EmbeddingCache) -> None:
@@ -42,7 +40,49 @@ class _Task:
             self.future.set_exception(error)
 
 
-_Queue = SimpleQueue[CachedVector | _Task | None]
+class _Question:
+    """What many ask for one by one and at about the same time: one query, and one call back to their loop."""
+
+    def __init__(self, kind: _Kind) -> None:
+        self.kind = kind
+        self._askers: dict[CacheKey, list[asyncio.Future[CachedVector | None]]] = {}
+
+    def ask(self, key: CacheKey) -> asyncio.Future[CachedVector | None]:
+        answer: asyncio.Future[CachedVector | None] = self.kind.loop.create_future()
+        self._askers.setdefault(key, []).append(answer)
+        return answer
+
+    def run(self, cache: EmbeddingCache) -> None:
+        keys = list(self._askers)
+        found: dict[CacheKey, CachedVector] = {}
+        failure: BaseException | None = None
+        try:
+            cache.look_up(keys, lambda at, cached: found.update({keys[at]: cached}), prefixes=self.kind.prefixes)
+        except BaseException as error:  # noqa: BLE001 - it is raised again where the answer is awaited
+            failure = error
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self.kind.loop.call_soon_threadsafe(self._answer, found, failure)
+
+    def _answer(self, found: Mapping[CacheKey, CachedVector], failure: BaseException | None) -> None:
+        for key, answers in self._askers.items():
+            for answer in (each for each in answers if not each.done()):  # who asked may have been cancelled
+                if failure is not None:
+                    answer.set_exception(failure)
+                else:
+                    answer.set_result(found.get(key))
+
+
+class _Kind(NamedTuple):
+    """What those who share a question have in common."""
+
+    loop: asyncio.AbstractEventLoop
+    dimension: int
+    prefixes: bool
+
+
+# Rows that are committed together. It is put into the queue twice: when it begins, and when nothing is added any more.
+_Group = list[CachedVector]
+_Queue = SimpleQueue[_Group | _Task | _Question | None]
 
 
 class CacheThread:
@@ -63,6 +103,8 @@ class CacheThread:
         self._lock = threading.RLock()
         self._open = False
         self._queue: _Queue = SimpleQueue()
+        self._group: _Group | None = None
+        self._question: _Question | None = None
         self._thread: threading.Thread | None = None
 
     @property
@@ -72,15 +114,40 @@ class CacheThread:
 
     def keep(self, row: CachedVector) -> None:
         """Keep a row. Returns at once."""
-        self._put(row)
+        with self._lock:
+            queue = self._running_queue()
+            if self._group is None:
+                group: _Group = []
+                queue.put(group)
+                self._group = group
+            self._group.append(row)  # wakes nobody: a row that did would cost as much again as its writing
+            if len(self._group) >= COMMIT_ROWS:
+                self._close_group()
 
     async def look_up(self, keys: Sequence[CacheKey], deliver: Deliver, *, prefixes: bool) -> None:
         """Do `EmbeddingCache.look_up` in the thread; ``deliver`` is called there."""
-        look_up = partial(EmbeddingCache.look_up, keys=keys, deliver=deliver, prefixes=prefixes)
-        # Only where such a row waits for its commit: one for every look-up would cost more than it saves.
-        task = _Task(look_up, after_commit=False, wanted=frozenset(key.family for key in keys))
-        self._put(task)
+        task = _Task(partial(EmbeddingCache.look_up, keys=keys, deliver=deliver, prefixes=prefixes))
+        with self._lock:
+            queue = self._running_queue()
+            self._commit_before(keys)
+            queue.put(task)
         await asyncio.wrap_future(task.future)
+
+    async def find(self, key: CacheKey, *, prefixes: bool) -> CachedVector | None:
+        """Return a stored vector, as it is once this is called; None where there is none.
+
+        All who ask until the thread comes to it share one query: a hop to it and back costs more than the look.
+        """
+        kind = _Kind(asyncio.get_running_loop(), key.dimension, prefixes)
+        with self._lock:
+            queue = self._running_queue()
+            self._commit_before([key])
+            if self._question is None or self._question.kind != kind:
+                question = _Question(kind)
+                queue.put(question)  # it is not run before this lock is free
+                self._question = question
+            answer = self._question.ask(key)
+        return await answer
 
     async def flush(self) -> None:
         """Return when every row handed over so far is committed."""
@@ -112,15 +179,30 @@ class CacheThread:
         return thread
 
     def _run(self, work: Callable[[EmbeddingCache], T]) -> Future[T]:
-        task = _Task(work, after_commit=True)
-        self._put(task)
+        task = _Task(work)
+        with self._lock:
+            queue = self._running_queue()
+            self._close_group()
+            queue.put(task)
         return task.future
 
-    def _put(self, item: CachedVector | _Task) -> None:
-        with self._lock:
-            if not self._open:
-                self._begin()
-            self._queue.put(item)
+    def _commit_before(self, keys: Iterable[CacheKey]) -> None:
+        """Have a row that is looked for committed first; one commit a look-up would cost more than it saves."""
+        waiting = {row.key.family for row in self._group or ()}
+        if waiting and not waiting.isdisjoint(key.family for key in keys):
+            self._close_group()
+
+    def _close_group(self) -> None:
+        """Have the group committed before anything that is put into the queue from now on."""
+        group, self._group = self._group, None
+        if group is not None:
+            self._question = None  # it is before the group in the queue, and later askers may look for its rows
+            self._queue.put(group)
+
+    def _running_queue(self) -> _Queue:
+        if not self._open:
+            self._begin()
+        return self._queue
 
     def _begin(self) -> None:
         # A queue for each thread, and known only once the thread runs: wherever Ctrl-C interrupts this or `close`, the
@@ -129,34 +211,38 @@ class CacheThread:
         thread = threading.Thread(target=self._serve, args=(queue, self._thread), name="vn_magic cache", daemon=True)
         self._queue.put(None)  # perhaps `close` could not tell the thread before
         thread.start()
+        self._group = self._question = None
         self._queue, self._thread, self._open = queue, thread, True
         atexit.register(self.close)  # commits what is left: a daemon never holds up a kernel's exit
 
     def _serve(self, queue: _Queue, before: threading.Thread | None) -> None:
         if before is not None:
             before.join()  # the cache is used by one thread at a time
-        rows: list[CachedVector] = []
-        deadline = 0.0
+        group: _Group = []
+        deadline: float | None = None
         while True:
-            if len(rows) == COMMIT_ROWS or (rows and time.monotonic() >= deadline):
-                self._commit(rows)
             try:
-                item = queue.get(timeout=max(0.0, deadline - time.monotonic()) if rows else None)
+                item = queue.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
             except Empty:
-                continue
-            if isinstance(item, CachedVector):
-                deadline = deadline if rows else time.monotonic() + COMMIT_SECONDS
-                rows.append(item)
+                with self._lock:
+                    if self._group is group:
+                        self._group = None
+                item = group
+            if isinstance(item, list):
+                self._commit(group)
+                deadline = None if item is group else time.monotonic() + COMMIT_SECONDS
+                group = item
             elif item is None:
-                self._commit(rows)
+                self._commit(group)
                 self._cache.close()
                 return
             else:
-                if item.after_commit or not item.wanted.isdisjoint(row.key.family for row in rows):
-                    self._commit(rows)
+                with self._lock:
+                    if self._question is item:
+                        self._question = None
                 item.run(self._cache)
 
-    def _commit(self, rows: list[CachedVector]) -> None:
-        if rows:
-            self._cache.keep(rows)
-            rows.clear()
+    def _commit(self, group: _Group) -> None:
+        if group:
+            self._cache.keep(group)
+            group.clear()

@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="ignore output_dimensionality without an error, as some gateways do",
     )
+    serve.add_argument("--no-batch", action="store_true", help="take one text a request, as some gateways do")
     serve.add_argument("--play", metavar="ERROR", help="answer every text with this error; an unknown name lists them")
     serve.set_defaults(run=_serve)
     cache = commands.add_parser("cache", help="where the cache is and how much it holds")
@@ -60,7 +61,13 @@ def _parser() -> argparse.ArgumentParser:
 def _serve(options: argparse.Namespace) -> int:
     from vn_magic.offline.serve import serve  # noqa: PLC0415 - uvicorn is an extra
 
-    return serve(options.port, drops_dimension=options.drops_dimension, play=options.play, environ=os.environ)
+    return serve(
+        options.port,
+        drops_dimension=options.drops_dimension,
+        no_batch=options.no_batch,
+        play=options.play,
+        environ=os.environ,
+    )
 
 
 def _cache(options: argparse.Namespace) -> int:

@@ -27,7 +27,6 @@ LOGGERS = (
     "asyncio",
     "concurrent.futures",
     "py.warnings",
-    "tenacity",
 )
 
 

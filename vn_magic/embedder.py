@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from vn_magic.cache import CachedVector
 from vn_magic.cache_thread import CacheThread
 from vn_magic.embeddings import Embeddings, Provenance
 from vn_magic.exceptions import GatewayError, OutageError, ProvenanceError, StopJobError, TransientError, VectorError
+from vn_magic.keys import CacheKey
 from vn_magic.lookup import Lookup, Origin, distinct_rows
 from vn_magic.models import OFFLINE_MODEL
 from vn_magic.progress import JobSummary, ProgressEvent, ProgressListener, Totals
@@ -23,8 +24,9 @@ from vn_magic.texts import estimated_tokens
 from vn_magic.underway import Underway
 
 if TYPE_CHECKING:
-    from vn_magic.gateway.client import GatewayClient, HasCome
+    from vn_magic.gateway.client import GatewayClient
     from vn_magic.gateway.effort import Effort
+    from vn_magic.gateway.wire import Answer
 
 # Rows checked and normalised at a time, so that no temporary comes near the size of the matrix.
 _BLOCK_ROWS = 4096
@@ -88,7 +90,8 @@ class EmbeddingJob:
         self._failure: GatewayError | None = None
         self._workers: list[asyncio.Task[None]] = []
         self._on_the_way: set[asyncio.Task[Any] | None] = set()
-        self._failing: set[asyncio.Task[Any] | None] = set()
+        self._in_hand: dict[int, CacheKey] = {}
+        self._failing: set[int] = set()
         self._waiting = ""
         self._effort: Effort | None = None
         # Not filled: its pages become memory only as rows arrive.
@@ -128,10 +131,13 @@ class EmbeddingJob:
         self._totals.requests += 1
         self._tell()
 
-    def on_wait(self, seconds: float, error: TransientError) -> None:
-        """Count a retry, and say what is being waited for; there is none once a failure has ended the job."""
+    def on_reply(self) -> None:
+        """Note that a request has ended."""
         self._on_the_way.discard(asyncio.current_task())
-        self._failing.add(asyncio.current_task())
+
+    def on_wait(self, rows: Collection[int], seconds: float, error: TransientError) -> None:
+        """Count a retry, and say what is being waited for; there is none once a failure has ended the job."""
+        self._failing.update(rows)
         if self._failure is not None:
             raise self._failure
         self._retries += 1
@@ -148,9 +154,16 @@ class EmbeddingJob:
             return
         effort = self._effort = self._client.effort(self._options.concurrency)
         waiting = iter(rows)
-        count = min(effort.concurrency.most, len(rows))
-        self._workers = [asyncio.create_task(self._work(waiting, effort)) for _ in range(count)]
+        if self._options.batch_size > 1 and not self._client.knows_of_batches:
+            await self._run_workers(1, islice(waiting, self._client.batch_size(self._options.batch_size)), effort)
+        await self._run_workers(min(effort.concurrency.most, len(rows)), waiting, effort)
+
+    async def _run_workers(self, count: int, rows: Iterator[int], effort: Effort) -> None:
+        self._workers = []
         try:
+            for _ in range(count):
+                self._workers.append(asyncio.create_task(self._work(rows, effort)))
+                await asyncio.sleep(0)  # requests that leave together come back together, and wait for each other
             await asyncio.wait(self._workers, return_when=asyncio.FIRST_EXCEPTION)
             for worker in self._workers:
                 if worker.done() and not worker.cancelled():
@@ -162,31 +175,45 @@ class EmbeddingJob:
                 worker.cancel()
             await asyncio.wait(self._workers)
 
-    async def _work(self, rows: Iterator[int], effort: Effort) -> None:
-        for row in rows:
-            try:
-                await self._embed(row, effort)
-            except GatewayError as error:
-                reason = self._reason_of_row(error)
-                if reason is None or self._options.on_error == "stop":
-                    self._fail(error if reason is None else reason.at_row(row, self._text(row)))
-                    return
-                self._errors[row] = str(reason.at_row(row, self._text(row)))
-                self._tell()
-            finally:
-                self._failing.discard(asyncio.current_task())
-            if self._failure is not None:
+    async def _work(self, waiting: Iterator[int], effort: Effort) -> None:
+        while self._failure is None:
+            rows = list(islice(waiting, self._client.batch_size(self._options.batch_size)))
+            if not rows:
                 return
+            self._in_hand.update((row, self._lookup.key(row)) for row in rows)
+            try:
+                await self._embed(rows, effort)
+            except GatewayError as error:
+                self._end(error, [row for row in rows if row in self._in_hand])
 
-    def _reason_of_row(self, error: GatewayError) -> GatewayError | None:
-        """Return why the row fails, None where the job does.
+    def _end(self, error: GatewayError, rows: Sequence[int]) -> None:
+        """End the job, or these rows alone.
 
         When all that is left has failed before, an outage is as well these rows' own: another run would meet it too.
         """
-        if isinstance(error, OutageError) and isinstance(error.__cause__, GatewayError):
-            left = self._units - self._new - self._cached - len(self._errors)
-            return error.__cause__ if left <= len(self._failing | {asyncio.current_task()}) else None
-        return None if isinstance(error, StopJobError) else error
+        left = self._units - self._new - self._cached - len(self._errors)
+        own = error.__cause__ if isinstance(error, OutageError) else None
+        if not isinstance(own, GatewayError) or left > len(self._failing.union(rows)):
+            self._fail(error)
+        elif self._options.on_error == "stop":
+            self._fail(own.at_row(rows[0], self._text(rows[0])))
+        else:
+            for row in rows:
+                self.on_failure(row, own)
+
+    def on_failure(self, row: int, error: GatewayError) -> None:
+        """Keep why a row has no vector.
+
+        Raises
+        ------
+        GatewayError
+            The same one with the row's number and text, where it ends the job.
+        """
+        told = error.at_row(row, self._text(row))
+        if self._options.on_error == "stop":
+            raise told
+        self._errors[row] = str(told)
+        self._settle(row)
 
     def _fail(self, error: GatewayError) -> None:
         """Hand out no more rows, and let go of workers that wait for a retry or for the gate."""
@@ -196,56 +223,63 @@ class EmbeddingJob:
             if worker not in self._on_the_way and worker is not asyncio.current_task():
                 worker.cancel()
 
-    async def _embed(self, row: int, effort: Effort) -> None:
-        """Get a row's vector: from another job that is asking for it, from the cache, or from the gateway."""
+    async def _embed(self, rows: Sequence[int], effort: Effort) -> None:
+        """Get rows' vectors: from another job that is asking for them, from the cache, or from the gateway."""
         if not self._shares:
-            await self._ask(row, effort, self._nobody_has)
+            await self._ask(rows, effort)
             return
-        key = self._lookup.key(row)
-        cached = await self._underway.answer(key)
-        if cached is not None and self._lookup.may_serve(cached):
-            self._take_cached(row, cached)
-            self._tell()
-            return
+        keys = {row: self._in_hand[row] for row in rows}
+        mine = [row for row, key in keys.items() if not self._underway.is_asked(key)]
         # Announced before the second look, or another job might ask and be done between look and announcement.
-        with self._underway.asking(key) as asked:
-            asked.set_result(await self._ask(row, effort, partial(self._somebody_has, row)))
-        self._tell()
+        with self._underway.asking([keys[row] for row in mine]):
+            await self._ask(mine, effort)
+        # Not before: two jobs that wait for each other would wait for ever.
+        for row in set(rows).difference(mine):
+            cached = await self._underway.answer(keys[row])
+            if cached is not None and self._lookup.may_serve(cached):
+                self._take_cached(row, cached)
+                self._settle(row)
+            else:
+                await self._embed([row], effort)
 
-    async def _somebody_has(self, row: int) -> bool:
-        """Look a row up once more, for another kernel may have paid for it while this one waited."""
-        return not await self._lookup.missing([row], self._take_cached)
+    async def _ask(self, rows: Sequence[int], effort: Effort) -> None:
+        if rows:
+            await self._client.embed({row: self._text(row) for row in rows}, self._recipe, self, effort)
 
-    async def _nobody_has(self) -> bool:
-        return False
+    async def still_wanted(self, rows: Collection[int]) -> Collection[int]:
+        """Look rows up once more, for another kernel may have paid for them while they waited."""
+        if not self._shares:
+            return rows
+        found = await self._lookup.find({row: self._in_hand[row] for row in rows})
+        for row, cached in found.items():
+            self._underway.came(self._in_hand[row], cached)
+            self._take_cached(row, cached)
+            self._settle(row)
+        return [row for row in rows if row not in found] if found else rows
 
-    async def _ask(self, row: int, effort: Effort, has_come: HasCome) -> CachedVector | None:
-        """Ask the gateway for a row's vector, put it in its place and keep it; return it as received.
-
-        None when it has come from elsewhere before it was sent.
-        """
-        text = self._text(row)
-        try:
-            answer = await self._client.embed(text, self._recipe, self, effort, has_come)
-        finally:
-            self._on_the_way.discard(asyncio.current_task())
-        if answer is None:
-            return None
-        received = CachedVector(self._lookup.key(row).of_length(len(answer.vector)), answer.vector, answer.source)
+    def on_answer(self, row: int, answer: Answer) -> None:
+        """Put a row's vector in its place, and keep it as received."""
         if self._cache is not None:
+            key = self._in_hand[row]
+            received = CachedVector(key.of_length(len(answer.vector)), answer.vector, answer.source)
             self._cache.keep(received)
+            self._underway.came(key, received)
         self._matrix[row] = answer.vector[: self._recipe.dimension]
         self._sources.add(answer.source)
         self._new += 1
-        tokens = answer.tokens if answer.tokens is not None else estimated_tokens(text)
+        tokens = answer.tokens if answer.tokens is not None else estimated_tokens(self._text(row))
         self._tokens_estimated |= answer.tokens is None
         self._tokens += tokens
         self._totals.tokens += tokens
         self._totals.new += 1
         if not self._client.pace.remaining:
             self._waiting = ""  # else it was on its way when the others were told to wait
+        self._settle(row)
+
+    def _settle(self, row: int) -> None:
+        del self._in_hand[row]
+        self._failing.discard(row)
         self._tell()
-        return received
 
     def _take_cached(self, row: int, cached: CachedVector) -> None:
         self._matrix[row] = cached.vector[: self._recipe.dimension]

@@ -19,6 +19,7 @@
         │   ├── LongWaitError
         │   ├── WrongAddressError
         │   ├── OutageError
+        │   ├── BatchUnavailableError
         │   └── DimensionError
         ├── RowError                this row fails, the others may not
         │   ├── RejectedTextError
@@ -202,6 +203,13 @@ class OutageError(StopJobError):
 
     meaning = "The gateway failed again and again, with no success in between, so the job stopped."
     cure = "Next: run the cell again in some minutes; finished rows are kept. `%vn doctor` looks at the way there."
+
+
+class BatchUnavailableError(StopJobError):
+    """The gateway has no batches, or answers with more or fewer vectors than texts. Single requests may work."""
+
+    meaning = "The gateway does not embed several texts in one request."
+    cure = "Next: leave out --batch-size, or set it to 1."
 
 
 class DimensionError(StopJobError):

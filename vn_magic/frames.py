@@ -6,7 +6,7 @@ pandas it is the one that gives the matrix back without a copy and survives Parq
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from vn_magic.embeddings import Embeddings, Provenance
 from vn_magic.exceptions import InputError, ProvenanceError
+from vn_magic.explore.similarity import row_chunks
 from vn_magic.rows import DEFAULT_COLUMN, Rows
 
 EMBEDDING_COLUMN = "embedding"
@@ -118,8 +119,8 @@ def column_of(matrix: NDArray[np.float32], index: pd.Index[Any]) -> pd.Series[An
 def matrix_of(column: pd.Series[Any]) -> NDArray[np.float32]:
     """Return the vectors of a column as one matrix, float32 ``(rows, dimension)``.
 
-    No copy is made while the cells are consecutive views into one matrix; rows that were filtered or sorted are
-    gathered in one step; cells of any other making (from Parquet, pickle, concat) are stacked.
+    No copy is made while the cells are consecutive views into one matrix; cells that were filtered or sorted, or are
+    of any other making (from Parquet, pickle, concat), are put together in one step.
 
     Raises
     ------
@@ -129,15 +130,11 @@ def matrix_of(column: pd.Series[Any]) -> NDArray[np.float32]:
     cells = column.to_numpy()
     if len(cells) == 0:
         return np.empty((0, 0), dtype=np.float32)
-    base = getattr(cells[0], "base", None)
-    if not isinstance(base, np.ndarray):
-        return _stacked(cells, column)
-    rows = _rows_within(base, cells)
-    if rows is None:
-        return _stacked(cells, column)
-    start, stop = int(rows[0]), int(rows[0]) + len(rows)
-    vectors: NDArray[np.float32] = base[start:stop] if np.array_equal(rows, np.arange(start, stop)) else base[rows]
-    return vectors
+    _check_vectors(cells, column.name)
+    behind = _matrix_behind(cells)
+    if behind is not None:
+        return behind
+    return np.concatenate(cells).reshape(len(cells), -1).astype(np.float32, copy=False)
 
 
 def noted_columns(frame: pd.DataFrame | pd.Series[Any]) -> Mapping[str, Any]:
@@ -218,32 +215,46 @@ def _free_of_results(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def _rows_within(base: NDArray[Any], cells: NDArray[np.object_]) -> NDArray[np.int64] | None:
-    """Return which rows of ``base`` the cells are, or None when they are not all whole rows of it."""
-    if base.ndim != 2 or base.dtype != np.float32 or not base.flags.c_contiguous or base.nbytes == 0:
-        return None
-    shape, stride, origin = (base.shape[1],), base.strides[0], base.ctypes.data
-    offsets = np.empty(len(cells), dtype=np.int64)
-    for row, cell in enumerate(cells):
-        if getattr(cell, "base", None) is not base or cell.shape != shape or cell.strides != (4,):
-            return None
-        offsets[row] = cell.__array_interface__["data"][0]
-    rows, remainders = np.divmod(offsets - origin, stride)
-    return None if remainders.any() else rows
-
-
-def _stacked(cells: NDArray[np.object_], column: pd.Series[Any]) -> NDArray[np.float32]:
+def _check_vectors(cells: NDArray[np.object_], name: Hashable) -> None:
     dimension: int | None = None
     for row, cell in enumerate(cells):
         if not isinstance(cell, np.ndarray) or cell.ndim != 1 or cell.dtype.kind != "f":
             raise InputError(
-                f"Row {row} of {column.name!r} is not a vector but {_kind(cell)}.\n"
+                f"Row {row} of {name!r} is not a vector but {_kind(cell)}.\n"
                 "Next: drop it, or load the frame with vn_magic.load if a CSV saver spoiled it."
             )
         dimension = dimension if dimension is not None else len(cell)
         if len(cell) != dimension:
-            raise InputError(f"Row {row} of {column.name!r} has {len(cell)} values, the first row has {dimension}.")
-    return np.stack(list(cells)).astype(np.float32, copy=False)
+            raise InputError(f"Row {row} of {name!r} has {len(cell)} values, the first row has {dimension}.")
+
+
+def _matrix_behind(cells: NDArray[np.object_]) -> NDArray[np.float32] | None:
+    """Return the matrix of which the cells are the rows, one after the other, or None where there is none.
+
+    Where it would begin is told by the first cell. Whether it is the one is told by the values, bit for bit and a
+    chunk at a time: numpy takes longer to say where a cell lies than to copy its values, and values cannot be stale.
+    """
+    owner = cells[0].base
+    if not isinstance(owner, np.ndarray) or owner.dtype != np.float32 or not owner.flags.c_contiguous:
+        return None
+    count, dimension = len(cells), len(cells[0])
+    start = (_address(cells[0]) - _address(owner)) // owner.itemsize
+    values = owner.reshape(-1)[start : start + count * dimension]
+    if values.size != count * dimension:
+        return None
+    matrix: NDArray[np.float32] = values.reshape(count, dimension)
+    for chunk in row_chunks(count, dimension):
+        # As integers: NaN is not equal to itself, and -0.0 is not 0.0.
+        seen, expected = np.concatenate(cells[chunk]), matrix[chunk].reshape(-1)
+        if seen.dtype != np.float32 or not np.array_equal(seen.view(np.uint32), expected.view(np.uint32)):
+            return None
+    matrix.setflags(write=False)  # the owner may be open for writing, and the frame would change with it
+    return matrix
+
+
+def _address(array: NDArray[Any]) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address
 
 
 def _listed(names: pd.Index[Any]) -> str:

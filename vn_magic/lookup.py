@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from vn_magic.cache import CachedVector, Deliver
@@ -82,6 +82,23 @@ class Lookup:
     def may_serve(self, cached: CachedVector) -> bool:
         """Whether a vector of the same text is one of these rows', or the beginning of it is."""
         return len(cached.vector) == self._dimension or (self._prefixes and len(cached.vector) > self._dimension)
+
+    async def find(self, keys: Mapping[int, CacheKey]) -> Mapping[int, CachedVector]:
+        """Return what is stored by now for rows with these keys."""
+        if self._cache is None:
+            return {}
+        if len(keys) == 1:
+            [(row, key)] = keys.items()
+            cached = await self._cache.find(key, prefixes=self._prefixes)
+            return {} if cached is None else {row: cached}
+        rows = list(keys)
+        found: dict[int, CachedVector] = {}
+
+        def deliver(at: int, cached: CachedVector) -> None:
+            found[rows[at]] = cached
+
+        await self._cache.look_up(list(keys.values()), deliver, prefixes=self._prefixes)
+        return found
 
     async def missing(self, rows: Sequence[int], take: Deliver) -> Sequence[int]:
         """Hand stored vectors to ``take(row, cached)``; return the rows that are not stored."""

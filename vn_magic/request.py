@@ -16,6 +16,18 @@ from vn_magic.settings import JobOptions, OnError, Recipe, Result, Settings, Tas
 
 Vectors = Frame | NDArray[np.float32]
 
+# Options that replace a setting of the session for one call.
+_SETTINGS = (
+    "model",
+    "dimension",
+    "task_type",
+    "unit_length",
+    "on_error",
+    "concurrency",
+    "requests_per_minute",
+    "batch_size",
+)
+
 
 class EmbedOptions(TypedDict, total=False):
     """The options of `vn_magic.embed`; None means the session's setting."""
@@ -30,6 +42,7 @@ class EmbedOptions(TypedDict, total=False):
     on_error: OnError | None
     concurrency: int | None
     requests_per_minute: int | None
+    batch_size: int | None
     refresh: bool
     cache: bool
 
@@ -67,8 +80,7 @@ def settle(texts: object, settings: Settings, **options: Unpack[EmbedOptions]) -
     if result not in get_args(Result):
         raise InputError(f"result is {result!r}, expected one of {', '.join(get_args(Result))}.")
     source = source_of(texts, options.get("column"))
-    names = ("model", "dimension", "task_type", "unit_length", "on_error", "concurrency", "requests_per_minute")
-    for name in names:
+    for name in _SETTINGS:
         value: Any = options.get(name)
         if value is not None:
             settings = settings.with_value(name, value, "this call")
@@ -76,6 +88,7 @@ def settle(texts: object, settings: Settings, **options: Unpack[EmbedOptions]) -
         settings.on_error,
         settings.concurrency,
         settings.requests_per_minute,
+        settings.batch_size,
         refresh=options.get("refresh", False),
         use_cache=options.get("cache", True),
     )

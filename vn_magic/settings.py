@@ -29,6 +29,8 @@ OnError = Literal["stop", "keep"]
 # Requests at once while nobody has given a number: where it begins, and what it may grow to.
 FIRST_CONCURRENCY = 8
 MOST_CONCURRENCY = 64
+# What `:batchEmbedContents` takes at most (GATEWAY section 2).
+LARGEST_BATCH = 100
 
 DEFAULT_BASE_URL = "https://www.vectronode.com"
 BASE_URL_VARIABLES = ("VN_MAGIC_BASE_URL", "VECTORNODE_BASE_URL", "VECTOR_ENGINE_BASE_URL")
@@ -36,7 +38,7 @@ OFFLINE_VARIABLE = "VN_MAGIC_OFFLINE"
 
 # At the end only: a gateway may live below a path with a version of its own, /v1/account/gateway.
 _API_PATH = re.compile(r"/+v1(?:beta)?(?:/+models(?:/.*)?)?/*$")
-_COUNTS = ("dimension", "concurrency", "requests_per_minute")
+_COUNTS = ("dimension", "concurrency", "requests_per_minute", "batch_size")
 _MAY_BE_NONE = ("concurrency", "requests_per_minute")
 _SWITCHES = ("offline", "unit_length", "allow_plain_http")
 _SECONDS = ("request_timeout", "row_timeout")
@@ -65,8 +67,14 @@ class JobOptions:
     on_error: OnError = "stop"
     concurrency: int | None = None
     requests_per_minute: int | None = None
+    batch_size: int = 1
     refresh: bool = False
     use_cache: bool = True
+
+    @property
+    def texts_per_request(self) -> int:
+        """The most texts in one request: each counts in a limit per minute, so a batch is never larger than that."""
+        return min(self.batch_size, self.requests_per_minute or self.batch_size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +94,7 @@ class Settings:
     on_error: OnError = "stop"
     concurrency: int | None = None
     requests_per_minute: int | None = None
+    batch_size: int = 1
     request_timeout: float = 60.0
     row_timeout: float = 300.0
     allow_plain_http: bool = False
@@ -146,6 +155,10 @@ def _check(name: str, value: Any) -> None:  # noqa: ANN401 - it is what this fun
         raise SettingsError(f"{name} is {value!r}, expected a number of seconds above zero.")
     if name == "concurrency" and value > 256:
         raise SettingsError(f"concurrency is {value!r}, expected at most 256.")
+    if name == "batch_size" and value > LARGEST_BATCH:
+        raise SettingsError(
+            f"batch_size is {value!r}, expected at most {LARGEST_BATCH}: no service takes more texts in one request."
+        )
     if name in _SWITCHES and not isinstance(value, bool):
         raise SettingsError(f"{name} is {value!r}, expected True or False.")
     if name == "model" and not (isinstance(value, str) and value.strip()):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from vn_magic.cache import CachedVector
@@ -18,6 +18,10 @@ class Underway:
     def __init__(self) -> None:
         self._answers: dict[CacheKey, Answer] = {}
 
+    def is_asked(self, key: CacheKey) -> bool:
+        """Whether somebody asks for this key just now."""
+        return key in self._answers
+
     async def answer(self, key: CacheKey) -> CachedVector | None:
         """Wait for whoever asks for this key; return None where nobody does, or nobody has got it.
 
@@ -30,13 +34,20 @@ class Underway:
         return None
 
     @contextmanager
-    def asking(self, key: CacheKey) -> Iterator[Answer]:
-        """Announce that the caller asks. What it puts into the future is the answer; without one, others may ask."""
-        answer: Answer = asyncio.get_running_loop().create_future()
-        self._answers[key] = answer
+    def asking(self, keys: Collection[CacheKey]) -> Iterator[None]:
+        """Announce that the caller asks for these keys, which nobody does yet; for what `came` not, others may ask."""
+        loop = asyncio.get_running_loop()
+        self._answers.update((key, loop.create_future()) for key in keys)
         try:
-            yield answer
+            yield
         finally:
-            del self._answers[key]
-            if not answer.done():
-                answer.set_result(None)
+            for key in keys:
+                answer = self._answers.pop(key)
+                if not answer.done():
+                    answer.set_result(None)
+
+    def came(self, key: CacheKey, cached: CachedVector) -> None:
+        """Hand an answer to all who wait for it."""
+        answer = self._answers.get(key)
+        if answer is not None and not answer.done():
+            answer.set_result(cached)

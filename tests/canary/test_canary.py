@@ -20,11 +20,9 @@ LIBRARIES = (
     "vn_magic",
     "httpx",
     "httpcore",
-    "httpx_aiohttp",
     "aiohttp",
     "anyio",
     "asyncio",
-    "tenacity",
     "pyrate_limiter",
 )
 LOG_EVERYTHING = f"""

@@ -12,13 +12,13 @@ from support.hunt import CANARY, MASK, Hunt
 QUOTING = json_answer({"error": {"message": f"bad token Bearer {CANARY}", "type": "new_api_error", "code": ""}}, 401)
 
 BREAK = """
-import vn_magic.gateway.client as _client
+import vn_magic.gateway.dialect as _dialect
 def _broken(*arguments, **options):
     secret = f"Bearer {session.find_token().token.reveal()}"
     raise RuntimeError(f"it broke with {secret}")
-_whole, _client.embed_body = _client.embed_body, _broken
+_whole, _dialect.embed_body = _dialect.embed_body, _broken
 """
-MEND = "_client.embed_body = _whole"
+MEND = "_dialect.embed_body = _whole"
 
 SLIP = """vn_magic.Session(environ={'VECTORNODE_API_KEY': '"' + session.find_token().token.reveal()})"""
 FAILING = {

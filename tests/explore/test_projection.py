@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 import warnings
+from collections.abc import Iterator
 from dataclasses import FrozenInstanceError
 from functools import cache
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from vn_magic.explore.projection import pca
+from vn_magic.explore.similarity import row_chunks
 
 EXACT_TALL, EXACT_WIDE, RANDOMIZED = (300, 40), (40, 300), (700, 540)
 
@@ -68,13 +70,47 @@ def test_pca_of_a_small_matrix_is_exact_to_float32(shape: tuple[int, int]) -> No
     np.testing.assert_allclose(projection.explained, shares, rtol=1e-10)
 
 
-def test_pca_of_a_large_matrix_spans_the_same_plane_as_the_exact_one() -> None:
-    matrix = cloud(*RANDOMIZED)
+def groups(count: int, dimension: int) -> np.ndarray:
+    """Twenty groups of rows around middles at random: several directions in which they differ nearly as much."""
+    random = np.random.default_rng(0)
+    middles = random.standard_normal((20, dimension))
+    rows: np.ndarray = middles[random.integers(0, 20, count)] + random.standard_normal((count, dimension))
+    return rows.astype(np.float32)
+
+
+@pytest.mark.parametrize("matrix", [cloud(*RANDOMIZED), groups(*RANDOMIZED)], ids=["falling spectrum", "groups"])
+def test_pca_of_a_large_matrix_spans_the_same_plane_as_the_exact_one(matrix: np.ndarray) -> None:
     _, _, exact = plain_pca(matrix, 2)
     found = loadings(matrix, pca(matrix).coordinates)
     found, _ = np.linalg.qr(found)
     sine_of_largest_angle = np.linalg.norm(found - exact @ (exact.T @ found), ord=2)
     assert sine_of_largest_angle < 1e-4
+
+
+def test_pca_reads_a_large_matrix_nine_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[tuple[int, int]] = []
+
+    def counted(count: int, dimension: int) -> Iterator[slice]:
+        reads.append((count, dimension))
+        return row_chunks(count, dimension)
+
+    monkeypatch.setattr("vn_magic.explore.projection.row_chunks", counted)
+    pca(cloud(*RANDOMIZED))
+    assert reads == [RANDOMIZED] * 9  # what is finite, the mean, six passes for the axes, the coordinates
+
+
+@pytest.mark.parametrize("rank", [1, 3])
+@pytest.mark.parametrize("turned", [False, True])
+def test_pca_of_a_large_matrix_of_few_directions_sees_these_and_no_others(rank: int, turned: bool) -> None:
+    count, dimension = RANDOMIZED
+    random = np.random.default_rng(0)
+    directions = random.standard_normal((rank, dimension)) if turned else np.eye(rank, dimension)
+    matrix = (random.standard_normal((count, rank)) @ directions).astype(np.float32)
+    projection = pca(matrix, 5)
+    coordinates, shares, _ = plain_pca(matrix, 5)
+    np.testing.assert_allclose(projection.explained, shares, rtol=1e-6, atol=1e-12)
+    scale = np.abs(coordinates).max()
+    np.testing.assert_allclose(np.abs(projection.coordinates), np.abs(coordinates), atol=1e-5 * scale)
 
 
 def test_pca_of_points_on_a_slanted_line_gives_their_places_on_it() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
 from http import HTTPStatus
 from types import MappingProxyType
@@ -50,7 +50,16 @@ def json_answer(value: Any, status: int = 200, headers: Mapping[str, str | None]
 
 def body_of(text: str, dimension: int) -> bytes:
     """Return the documented JSON with the vector of a text."""
-    return msgspec.json.encode({"embedding": {"values": vector_of(text, dimension).tolist()}})
+    return msgspec.json.encode({"embedding": _embedding_of(text, dimension)})
+
+
+def batch_body_of(texts: Iterable[str], dimension: int) -> bytes:
+    """Return the JSON of a batch with the vectors of its texts."""
+    return msgspec.json.encode({"embeddings": [_embedding_of(text, dimension) for text in texts]})
+
+
+def _embedding_of(text: str, dimension: int) -> dict[str, Any]:
+    return {"values": vector_of(text, dimension).tolist()}
 
 
 def answer_of(text: str, dimension: int) -> bytes:
@@ -59,12 +68,14 @@ def answer_of(text: str, dimension: int) -> bytes:
 
 
 def good(arrival: Arrival) -> bytes:
-    """Return the right answer to a request."""
-    return answer_of(arrival.text or "", arrival.dimension)
+    """Return the right answer to a request, for one text or a batch."""
+    return answer(200, right_body(arrival))
 
 
 def right_body(arrival: Arrival) -> bytes:
-    """Return the body of the right answer to a request."""
+    """Return the body of the right answer to a request, for one text or a batch."""
+    if arrival.is_batch:
+        return batch_body_of(arrival.texts, arrival.dimension)
     return body_of(arrival.text or "", arrival.dimension)
 
 
@@ -296,11 +307,11 @@ TRANSIENT: Mapping[str, Script] = MappingProxyType(
 
 
 def spoiling(seed: int, share: float, faults: Mapping[str, Script] = TRANSIENT) -> Script:
-    """Spoil a share of the answers by a draw that depends on seed, text and attempt alone, not on their order."""
+    """Spoil a share of the answers by a draw that depends on seed, texts and attempt alone, not on their order."""
     scripts = tuple(faults.values())
 
     def script(arrival: Arrival) -> Iterator[Step]:
-        dice = random.Random(f"{seed}/{arrival.attempt}/{arrival.text}")
+        dice = random.Random(f"{seed}/{arrival.attempt}/{'/'.join(arrival.texts)}")
         yield from steps_of(dice.choice(scripts) if dice.random() < share else good, arrival)
 
     return script

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
+from functools import partial
 
 import pytest
 
+from faults.jobs import WINDOW
+from vn_magic.gateway.client import GatewayClient
 from vn_magic.gateway.retry import RetryPolicy
 
 BRISK = {"first_backoff": 0.002, "longest_backoff": 0.02}
@@ -31,3 +34,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> RetryPolicy:
 def brisk(monkeypatch: pytest.MonkeyPatch) -> RetryPolicy:
     """Sessions of this test are as persistent as ever, but wait for milliseconds where they would for seconds."""
     return _with_defaults(monkeypatch, BRISK)
+
+
+@pytest.fixture
+def short_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let clients of this test count their rate by half a second instead of a minute."""
+    monkeypatch.setattr("vn_magic.gateway.client.GatewayClient", partial(GatewayClient, window=WINDOW))

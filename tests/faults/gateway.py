@@ -47,12 +47,12 @@ class Arrival:
         0 for the first TCP connection that was accepted.
     method, path, headers, body
         As received; header names in lower case.
-    text
-        The text to embed, None where the body has none.
+    texts
+        The texts to embed: one, those of a batch in its order, or none where the body has none.
     dimension
-        As asked for in either spelling, 3072 where it was not.
+        As asked for in either spelling, 3072 where it was not; a batch asks for one.
     attempt
-        1 for the first request with this text, 2 for the second.
+        1 for the first request with this text, 2 for the second; of a batch the most that any of its texts has had.
     """
 
     number: int
@@ -62,9 +62,19 @@ class Arrival:
     path: str
     headers: dict[str, str]
     body: bytes
-    text: str | None
+    texts: tuple[str, ...]
     dimension: int
     attempt: int
+
+    @property
+    def is_batch(self) -> bool:
+        """Whether several texts may be asked for, by the method for that."""
+        return self.path.endswith(":batchEmbedContents")
+
+    @property
+    def text(self) -> str | None:
+        """The one text to embed, None where the body has none or is a batch."""
+        return None if self.is_batch or not self.texts else self.texts[0]
 
 
 Script = Callable[[Arrival], bytes | Iterable[Step]]
@@ -97,7 +107,12 @@ class FaultGateway:
     @property
     def texts(self) -> list[str]:
         """The texts that were asked for, in the order of their arrival."""
-        return [arrival.text for arrival in self.received if arrival.text is not None]
+        return [text for arrival in self.received for text in arrival.texts]
+
+    @property
+    def batches(self) -> list[tuple[str, ...]]:
+        """The texts of each batch, in the order of their arrival."""
+        return [arrival.texts for arrival in self.received if arrival.is_batch]
 
 
 @contextmanager
@@ -133,7 +148,7 @@ class _Server:
         self._script = script
         self._tls = tls
         self._lock = threading.Lock()
-        self._attempts: Counter[str | None] = Counter()
+        self._attempts: Counter[str] = Counter()
         self._stopping = threading.Event()
         self._open: list[tuple[threading.Thread, _Connection]] = []
         self.faults: list[Exception] = []
@@ -167,13 +182,13 @@ class _Server:
             connection.close()
 
     def _log(self, connection: int, method: str, path: str, headers: dict[str, str], body: bytes) -> Arrival:
-        text, dimension = _asked(body)
+        texts, dimension = _asked(body)
         with self._lock:
-            self._attempts[text] += 1
+            self._attempts.update(set(texts))
             received = self._gateway.received
-            attempt = self._attempts[text]
+            attempt = max((self._attempts[text] for text in texts), default=1)
             arrival = Arrival(
-                len(received), time.monotonic(), connection, method, path, headers, body, text, dimension, attempt
+                len(received), time.monotonic(), connection, method, path, headers, body, texts, dimension, attempt
             )
             received.append(arrival)
         return arrival
@@ -252,11 +267,16 @@ class _Connection:
         return bool(data)
 
 
-def _asked(body: bytes) -> tuple[str | None, int]:
-    """Return the text and the dimension that a body asks for."""
+def _asked(body: bytes) -> tuple[tuple[str, ...], int]:
+    """Return the texts and the dimension that a body asks for."""
     try:
         asked: dict[str, Any] = json.loads(body)
-        text = asked["content"]["parts"][0]["text"]
-    except (ValueError, LookupError, TypeError):
-        return None, 3072
-    return text, asked.get("output_dimensionality") or asked.get("outputDimensionality") or 3072
+        requests = asked.get("requests", [asked])
+        texts = tuple(request["content"]["parts"][0]["text"] for request in requests)
+        spellings = ("output_dimensionality", "outputDimensionality")
+        dimensions = {next(filter(None, map(request.get, spellings)), 3072) for request in requests}
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return (), 3072
+    if len(dimensions) > 1:
+        raise NotImplementedError("the texts of a batch have different dimensions, which this server cannot read")
+    return texts, max(dimensions, default=3072)

@@ -38,6 +38,13 @@ def request(text: str, dimension: int = 4, spelling: str = "output_dimensionalit
     return b"POST /v1beta/models/m:embedContent HTTP/1.1\r\nHost: here\r\nContent-Length: %d\r\n\r\n" % len(body) + body
 
 
+def batch_request(*texts: str, dimension: int, spelling: str) -> bytes:
+    asked = [{"model": "models/m", "content": {"parts": [{"text": text}]}, spelling: dimension} for text in texts]
+    body = json.dumps({"requests": asked}).encode()
+    head = b"POST /v1beta/models/m:batchEmbedContents HTTP/1.1\r\nHost: here\r\nContent-Length: %d\r\n\r\n" % len(body)
+    return head + body
+
+
 def connect(gateway: FaultGateway) -> socket.socket:
     client = socket.create_connection(("127.0.0.1", urlsplit(gateway.base_url).port or 0), timeout=30)
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -70,7 +77,7 @@ def asked(script: Script, text: str = "x") -> bytes:
 
 
 def an_arrival(text: str = "x", attempt: int = 1) -> Arrival:
-    return Arrival(0, 0.0, 0, "POST", "/", {}, b"", text, 4, attempt)
+    return Arrival(0, 0.0, 0, "POST", "/", {}, b"", (text,), 4, attempt)
 
 
 def test_one_connection_serves_many_requests_and_the_log_has_them_in_order() -> None:
@@ -96,6 +103,24 @@ def test_one_connection_serves_many_requests_and_the_log_has_them_in_order() -> 
     assert (log[0].method, log[0].path) == ("POST", "/v1beta/models/m:embedContent")
     assert log[0].headers["host"] == "here"
     assert request("a", 8).endswith(log[0].body)
+
+
+@pytest.mark.parametrize("spelling", ["output_dimensionality", "outputDimensionality"])
+def test_a_batch_is_answered_in_its_order_and_logged_with_all_its_texts(spelling: str) -> None:
+    with fault_gateway(good) as gateway, connect(gateway) as client, client.makefile("rb") as stream:
+        client.sendall(request("b", 8))
+        read_answer(stream)
+        client.sendall(batch_request("a", "b", "a", dimension=8, spelling=spelling))
+        status, _, body = read_answer(stream)
+    vectors = [embedding["values"] for embedding in json.loads(body)["embeddings"]]
+    assert status == 200
+    assert np.array_equal(np.array(vectors, dtype=np.float32), [vector_of(text, 8) for text in "aba"])
+    one, batch = gateway.received
+    assert (one.is_batch, one.text, one.texts) == (False, "b", ("b",))
+    assert (batch.is_batch, batch.text, batch.texts, batch.dimension) == (True, None, ("a", "b", "a"), 8)
+    assert batch.attempt == 2  # of b; a is here for the first time
+    assert gateway.texts == ["b", "a", "b", "a"]
+    assert gateway.batches == [("a", "b", "a")]
 
 
 def test_requests_that_come_in_pieces_or_together_are_read_one_by_one() -> None:

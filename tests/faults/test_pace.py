@@ -7,31 +7,18 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
-from functools import partial
 
 import pytest
 from support.engine import python, side_by_side
 
 from faults.answers import always, answer, good, limit, openai_error
 from faults.gateway import HANG, Arrival, Script, Step, fault_gateway
-from faults.jobs import assert_own_vectors, embed, job, talking_to, texts_of
-from vn_magic.gateway.client import GatewayClient
+from faults.jobs import WINDOW, assert_own_vectors, embed, job, most_in_a_window, talking_to, texts_of
 from vn_magic.gateway.retry import RetryPolicy
 from vn_magic.progress import ProgressEvent
 from vn_magic.settings import FIRST_CONCURRENCY, MOST_CONCURRENCY
 
-WINDOW = 0.5
 UNAVAILABLE = answer(503, openai_error("overloaded", code="system_cpu_overloaded"))
-
-
-@pytest.fixture
-def short_window(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let clients of this test count their rate by half a second instead of a minute."""
-    monkeypatch.setattr("vn_magic.gateway.client.GatewayClient", partial(GatewayClient, window=WINDOW))
-
-
-def most_in_a_window(times: list[float], window: float) -> int:
-    return max(sum(first <= later < first + window for later in times) for first in times)
 
 
 class Gauge:

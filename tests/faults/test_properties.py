@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 import random
@@ -21,7 +20,6 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from tenacity import RetryCallState
 
 from faults.answers import answer, good, google_error, openai_error, retry_info, vector_of
 from faults.gateway import Arrival, FaultGateway, Step, fault_gateway
@@ -29,24 +27,20 @@ from vn_magic import Session
 from vn_magic.credentials import Token
 from vn_magic.exceptions import (
     BadAnswerError,
-    BalanceError,
     ConnectionFailedError,
-    DailyLimitError,
     DeadlineError,
     GatewayError,
     InputError,
     RateLimitedError,
-    RejectedTextError,
     RowError,
     StopJobError,
-    TokenRefusedError,
     TransientError,
     UnreadableAnswerError,
     UpstreamError,
 )
 from vn_magic.frames import source_of
 from vn_magic.gateway.envelopes import error_from
-from vn_magic.gateway.retry import RetryPolicy, unix_time, wait_named_by_server
+from vn_magic.gateway.retry import RetryPolicy, Trial, unix_time, wait_named_by_server
 from vn_magic.gateway.wire import parse_embedding
 from vn_magic.rows import Split, filled_in, split_rows
 
@@ -278,19 +272,9 @@ class Run:
     gateway_seems_down: bool = True
 
 
-QUIET = Run()
-
-
-def nobody(_state: RetryCallState) -> None:
-    """Tell nobody of a wait."""
-
-
-def failed(error: TransientError, attempt: int = 1) -> RetryCallState:
-    """The state of a row whose last attempt raised this error."""
-    state = RetryCallState(retry_object=RetryPolicy().retrying(QUIET, nobody), fn=None, args=(), kwargs={})
-    state.attempt_number = attempt
-    state.set_exception((type(error), error, None))
-    return state
+def drawn(policy: RetryPolicy, error: TransientError, trial: Trial, run: Run) -> float:
+    """Return a wait as the client draws it."""
+    return policy.wait(error, trial, run, draw=random.random())
 
 
 DATES = [
@@ -344,7 +328,7 @@ def test_a_wait_is_kept_wherever_it_is_named_and_spread_by_a_tenth_at_most(
     message = f"Please retry in {written}s." if place == "message" else "x"
     error = error_from(status, headers, google_error(status, "X", message, *details), now=NOW)
     assert isinstance(error, TransientError)
-    wait = RetryPolicy().wait(failed(error, attempt), Run(run, reached=True))
+    wait = drawn(RetryPolicy(), error, Trial({0: "x"}, attempt), Run(run, reached=True))
     assert named <= wait <= 1.1 * named + 1e-9
 
 
@@ -359,70 +343,40 @@ def test_a_wait_that_nobody_named_is_never_longer_than_the_longest_backoff(
     attempt: int, run: int, first: float, longest: float, reached: bool
 ) -> None:
     policy = RetryPolicy(first_backoff=first, longest_backoff=longest)
-    assert 0 <= policy.wait(failed(UpstreamError("x"), attempt), Run(run, reached)) <= longest
+    assert 0 <= drawn(policy, UpstreamError("x"), Trial({0: "x"}, attempt), Run(run, reached)) <= longest
 
 
-KINDS: tuple[type[GatewayError], ...] = (
+TROUBLES: tuple[type[TransientError], ...] = (
     *(UpstreamError, RateLimitedError, DeadlineError, UnreadableAnswerError, ConnectionFailedError),
-    *(TokenRefusedError, BalanceError, DailyLimitError, RejectedTextError, BadAnswerError),
 )
 
 
 @given(
-    kinds=st.lists(st.sampled_from(KINDS[:5]), max_size=9).flatmap(
-        lambda trouble: st.sampled_from([*KINDS, None]).map(lambda end: [*trouble, end])
-    ),
+    kind=st.sampled_from(TROUBLES),
     attempts=st.integers(1, 8),
     limited_attempts=st.integers(1, 8),
     connection_attempts=st.integers(1, 8),
+    made=st.integers(1, 9),
+    seconds=st.floats(0, 400),
+    wait=st.floats(0, 400),
     reached=st.booleans(),
 )
-def test_a_row_is_tried_until_it_succeeds_or_fails_for_good_and_never_more_often_than_the_policy_says(
-    kinds: list[type[GatewayError] | None],
+def test_a_row_is_given_up_when_its_attempts_or_its_time_are_used_up_and_not_before(
+    kind: type[TransientError],
     attempts: int,
     limited_attempts: int,
     connection_attempts: int,
+    made: int,
+    seconds: float,
+    wait: float,
     reached: bool,
 ) -> None:
-    policy = RetryPolicy(
-        attempts=attempts,
-        limited_attempts=limited_attempts,
-        connection_attempts=connection_attempts,
-        first_backoff=0.0,
-    )
-    script = [*kinds, None]
-    made = 0
-
-    async def attempt() -> str:
-        nonlocal made
-        made += 1
-        kind = script[made - 1]
-        if kind is None:
-            return "a vector"
-        raise kind("x")
-
-    try:
-        assert asyncio.run(policy.retrying(Run(reached=reached), nobody)(attempt)) == "a vector"
-    except GatewayError as error:
-        last: GatewayError | None = error
-    else:
-        last = None
-    assert made == expected_attempts(script, policy, reached=reached)
-    assert type(last) is (script[made - 1] or type(None))
-
-
-def expected_attempts(script: list[type[GatewayError] | None], policy: RetryPolicy, *, reached: bool) -> int:
-    for number, kind in enumerate(script, start=1):
-        if kind is None or not issubclass(kind, TransientError):
-            return number
-        most = policy.attempts
-        if kind is RateLimitedError:
-            most = policy.limited_attempts
-        if kind is ConnectionFailedError and not reached:
-            most = policy.connection_attempts
-        if number >= most:
-            return number
-    raise AssertionError("every script ends in a success")
+    policy = RetryPolicy(attempts=attempts, limited_attempts=limited_attempts, connection_attempts=connection_attempts)
+    most = {RateLimitedError: limited_attempts}.get(kind, attempts)
+    if kind is ConnectionFailedError and not reached:
+        most = connection_attempts
+    given_up = policy.gives_up(kind("x"), Trial({0: "x"}, made, seconds), wait, Run(reached=reached))
+    assert given_up == (made >= most or seconds + wait >= policy.row_timeout)
 
 
 # Cells

@@ -179,7 +179,7 @@ def test_headers_of_200_kb_in_one_line_are_an_answer_that_cannot_be_had() -> Non
 
 def test_a_drip_is_left_at_the_deadline_and_not_at_its_end() -> None:
     pause = 0.2
-    drops = len(good(Arrival(0, 0.0, 0, "POST", "/", {}, b"", "x", DIMENSION, 1)))
+    drops = len(good(Arrival(0, 0.0, 0, "POST", "/", {}, b"", ("x",), DIMENSION, 1)))
     with talking_to(then_good(lambda arrival: drip(good(arrival), pause)), deadline=SHORT) as (session, gateway):
         embed(session, ["x"])
     first, second = gateway.received

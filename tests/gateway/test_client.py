@@ -22,13 +22,13 @@ from support.clients import (
     Watch,
     embed,
     error_answer,
-    nobody_has,
     opened,
     probe,
     raw_server,
     refusal,
     streaming,
     vector_answer,
+    vector_of,
 )
 from support.gateways import App, Receive, Send, answering, json_answer, served
 
@@ -117,7 +117,7 @@ def test_an_app_inside_the_process_answers_as_over_http() -> None:
     async def inside() -> Answer:
         client = GatewayClient("http://offline", None, policy=ONCE, request_timeout=30.0, app=create_app())
         async with client:
-            return await client.embed("x", RECIPE, Watch(), client.effort(None), nobody_has)
+            return await vector_of(client, "x")
 
     with served(create_app(token=TOKEN)) as server:
         [over_http], _ = embed(server.url, "x")
@@ -144,10 +144,8 @@ def test_a_gateway_that_drops_the_dimension_is_understood_and_no_text_is_paid_fo
 def test_workers_that_learn_the_spelling_at_once_say_so_once() -> None:
     async def run(url: str) -> list[str]:
         async with opened(url) as client:
-            await asyncio.gather(
-                *(client.embed(text, RECIPE, Watch(), client.effort(None), nobody_has) for text in "abcdef")
-            )
-            return client.notices
+            await asyncio.gather(*(vector_of(client, text) for text in "abcdef"))
+            return list(client.notices)
 
     with served(create_app(token=TOKEN, drops_dimension=True)) as server:
         assert len(asyncio.run(run(server.url))) == 1
@@ -188,12 +186,50 @@ def test_where_no_prefix_will_do_the_next_run_uses_the_other_spelling(recipe: Re
     async def run(url: str) -> Answer:
         async with opened(url) as client:
             with pytest.raises(DimensionError, match="Next:"):
-                await client.embed("x", recipe, Watch(), client.effort(None), nobody_has)
-            return await client.embed("x", recipe, Watch(), client.effort(None), nobody_has)
+                await vector_of(client, "x", recipe=recipe)
+            return await vector_of(client, "x", recipe=recipe)
 
     with served(answering(vector_answer(3072), vector_answer(768))) as server:
         assert len(asyncio.run(run(server.url)).vector) == 768
     assert ["outputDimensionality" in request.json for request in server.received] == [False, True]
+
+
+# Several texts in a request
+
+
+def methods(paths: list[str]) -> list[str]:
+    return [path.rpartition(":")[2] for path in paths]
+
+
+def test_a_gateway_that_rejects_together_what_it_takes_alone_is_asked_for_one_text_a_request_from_then_on() -> None:
+    watch = Watch()
+
+    async def run(url: str) -> list[str]:
+        async with opened(url) as client:
+            effort = client.effort(None)
+            await client.embed({0: "a", 1: "b"}, RECIPE, watch, effort)
+            assert client.batch_size(100) == 1
+            await client.embed({2: "c", 3: "d"}, RECIPE, watch, effort)
+            return list(client.notices)
+
+    with served(answering(error_answer(400, ""), vector_answer())) as server:
+        [notice] = asyncio.run(run(server.url))
+    assert "one request" in notice
+    assert methods([request.path for request in server.received]) == ["batchEmbedContents", *["embedContent"] * 4]
+    assert sorted(watch.answers) == [0, 1, 2, 3]
+
+
+def test_a_first_batch_with_a_text_that_is_rejected_alone_too_says_nothing_about_batches() -> None:
+    async def run(url: str) -> None:
+        watch = Watch()
+        async with opened(url) as client:
+            await client.embed({0: "a", 1: "b"}, RECIPE, watch, client.effort(None))
+            assert not client.knows_of_batches
+        assert list(watch.answers) == [1]
+        assert list(watch.failures) == [0]
+
+    with served(answering(error_answer(400, ""), error_answer(400, ""), vector_answer())) as server:
+        asyncio.run(run(server.url))
 
 
 # Failures: how often, and what they become
@@ -314,7 +350,7 @@ def test_a_limit_holds_all_workers_for_the_time_that_the_server_named(limit: tup
 
             async def work(*texts: str) -> None:
                 for text in texts:
-                    await client.embed(text, RECIPE, watch, effort, nobody_has)
+                    await vector_of(client, text, watch=watch, effort=effort)
 
             await asyncio.gather(work("a1", "a2"), work("b1", "b2"), work("c1", "c2"))
 
@@ -333,10 +369,10 @@ def test_another_trouble_than_429_holds_nobody_else() -> None:
 
     async def run(url: str) -> None:
         async with opened(url) as client:
-            first = asyncio.create_task(client.embed("a", RECIPE, watch, client.effort(None), nobody_has))
+            first = asyncio.create_task(vector_of(client, "a", watch=watch))
             await waiting.wait()
             async with asyncio.timeout(60):  # less than the first one's wait
-                await client.embed("b", RECIPE, Watch(), client.effort(None), nobody_has)
+                await vector_of(client, "b")
             assert not first.done()
             first.cancel()
 
@@ -367,7 +403,7 @@ def test_time_at_the_gate_is_not_counted_against_the_row() -> None:
     async def run(url: str) -> None:
         async with opened(url, policy=RetryPolicy(row_timeout=2.0, first_backoff=0.01)) as client:
             client.pace.cool_down(2.1)
-            await client.embed("x", RECIPE, watch, client.effort(None), nobody_has)
+            await vector_of(client, "x", watch=watch)
 
     with served(answering(error_answer(503, ""), vector_answer())) as server:
         asyncio.run(run(server.url))

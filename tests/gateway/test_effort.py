@@ -217,7 +217,7 @@ def failing(circuit: Circuit, *errors: Failure, texts: int = 8) -> int:
     """Let steps fail with these errors until the circuit opens; return how many there were before that."""
     for step, error in enumerate(errors):
         try:
-            circuit.failed(error, time.monotonic(), f"text {step % texts}")
+            circuit.failed(error, time.monotonic(), [f"text {step % texts}"])
         except OutageError:
             return step
     return len(errors)
@@ -228,7 +228,7 @@ def test_failures_in_a_row_without_a_success_end_the_job_with_what_was_seen() ->
     seen = [LIMITED, DeadlineError("x"), UnreadableAnswerError("x"), UpstreamError("reset")]
     assert failing(circuit, *seen, *[TROUBLE] * (MOST_IN_A_ROW - len(seen))) == MOST_IN_A_ROW
     with pytest.raises(OutageError) as caught:
-        circuit.failed(ConnectionFailedError("x"), time.monotonic(), "text")
+        circuit.failed(ConnectionFailedError("x"), time.monotonic(), ["text"])
     told = str(caught.value)
     assert len(told.splitlines()) == 2
     assert f"503 × {MOST_IN_A_ROW - 4}, " in told
@@ -248,9 +248,9 @@ def test_a_text_that_is_rejected_ends_the_run_too() -> None:
     async def run() -> int:
         effort = Effort(4, patience=300.0)
         for text in range(6):
-            effort.failed(TROUBLE, time.monotonic(), str(text))
+            effort.failed(TROUBLE, time.monotonic(), [str(text)])
         before = effort.run
-        effort.rejected()
+        effort.answered()
         assert not effort.gateway_seems_down
         return before - effort.run
 
@@ -262,10 +262,10 @@ def test_requests_that_were_under_way_together_are_one_step_however_many_they_we
     for step in range(MOST_IN_A_ROW):
         begun = time.monotonic()
         for text in range(256):
-            circuit.failed(TROUBLE, begun, str(text))
+            circuit.failed(TROUBLE, begun, [str(text)])
         assert circuit.run == step
     with pytest.raises(OutageError, match=f"503 × {256 * MOST_IN_A_ROW + 1}"):
-        circuit.failed(TROUBLE, time.monotonic(), "x")
+        circuit.failed(TROUBLE, time.monotonic(), ["x"])
 
 
 @pytest.mark.parametrize(
@@ -289,11 +289,11 @@ def test_a_run_that_takes_too_long_ends_the_job_however_few_steps_it_had() -> No
     circuit = Circuit(0.0)
     begun = time.monotonic()
     for text in range(FEWEST_TEXTS):
-        circuit.failed(DeadlineError("x"), begun, str(text))
+        circuit.failed(DeadlineError("x"), begun, [str(text)])
     while time.monotonic() == begun:
         pass
     with pytest.raises(OutageError, match="no answer in time"):
-        circuit.failed(DeadlineError("x"), time.monotonic(), "x")
+        circuit.failed(DeadlineError("x"), time.monotonic(), ["x"])
 
 
 # All together
@@ -303,7 +303,7 @@ def test_a_run_that_takes_too_long_ends_the_job_however_few_steps_it_had() -> No
 def test_a_limit_and_a_timeout_take_the_concurrency_down_at_once(error: TransientError) -> None:
     async def run() -> int:
         effort = Effort(32, patience=300.0)
-        effort.failed(error, time.monotonic(), "x")
+        effort.failed(error, time.monotonic(), ["x"])
         return effort.concurrency.limit
 
     assert asyncio.run(run()) == 1
@@ -315,9 +315,9 @@ def test_other_failures_do_so_when_nothing_else_comes() -> None:
         limits = []
         begun = time.monotonic()
         for _ in range(6):
-            effort.failed(TROUBLE, begun, str(len(limits)))
+            effort.failed(TROUBLE, begun, [str(len(limits))])
             limits.append(effort.concurrency.limit)
-        effort.failed(TROUBLE, time.monotonic(), "x")
+        effort.failed(TROUBLE, time.monotonic(), ["x"])
         return [*limits, effort.concurrency.limit]
 
     assert asyncio.run(run()) == [6, 6, 6, 6, 6, 6, 1]
@@ -327,7 +327,7 @@ def test_an_address_where_nothing_answers_is_not_taken_for_a_gateway_in_trouble(
     async def run() -> list[bool]:
         effort, down = Effort(4, patience=300.0), []
         for step, error in enumerate([ConnectionFailedError("x")] * 8 + [TROUBLE]):
-            effort.failed(error, time.monotonic(), str(step))
+            effort.failed(error, time.monotonic(), [str(step)])
             down.append(effort.gateway_seems_down)
         return down
 

@@ -31,10 +31,11 @@ draw = random.Random(seed)
 
 async def work():
     for _ in range(4):
-        async with pace.start():
-            await asyncio.sleep(draw.uniform(0, 0.03))
-            print(time.monotonic(), flush=True)
-            await asyncio.sleep(draw.uniform(0, 0.03))
+        start = await pace.start()
+        await asyncio.sleep(draw.uniform(0, 0.03))
+        print(time.monotonic(), flush=True)
+        await asyncio.sleep(draw.uniform(0, 0.03))
+        await pace.end(start)
 
 async def main():
     with pace.limited_to(limit):
@@ -48,7 +49,7 @@ asyncio.run(main())
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return tmp_path / "shared" / "starts.sqlite3"
+    return tmp_path / "shared" / "rates.sqlite3"
 
 
 def in_an_hour() -> float:
@@ -109,7 +110,7 @@ def test_while_another_kernel_writes_nothing_is_taken_and_nothing_waits(path: Pa
     writer = sqlite3.connect(path, isolation_level=None)
     writer.execute("BEGIN IMMEDIATE")
     assert ledger.take(in_an_hour(), 9) is None
-    assert ledger.add([in_an_hour()]) == []
+    assert ledger.add([(in_an_hour(), 1)]) == []
     assert not ledger.end(entry, 0.0)
     writer.execute("ROLLBACK")
     assert ledger.take(in_an_hour(), 9) is not None
@@ -166,6 +167,22 @@ def test_closing_it_before_a_fork_forgets_nothing(path: Path, shared: bool) -> N
     assert ledger.take(in_an_hour(), 1) is not None
     ledger.close()
     assert ledger.take(in_an_hour(), 1) is None
+
+
+def test_a_start_counts_as_many_texts_as_it_carries(path: Path) -> None:
+    one, other = StartLedger(path, ORIGIN), StartLedger(path, ORIGIN)
+    assert one.take(in_an_hour(), 10, texts=7) is not None
+    assert other.take(in_an_hour(), 10, texts=4) is None
+    assert other.add([(in_an_hour(), 2)]) != []
+    assert other.take(in_an_hour(), 10, texts=2) is None
+    assert other.take(in_an_hour(), 10, texts=1) is not None
+
+
+def test_without_a_file_texts_count_as_well() -> None:
+    ledger = StartLedger(None, ORIGIN)
+    assert ledger.take(in_an_hour(), 10, texts=7) is not None
+    assert ledger.take(in_an_hour(), 10, texts=4) is None
+    assert ledger.take(in_an_hour(), 10, texts=3) is not None
 
 
 def test_a_folder_that_belongs_to_somebody_else_is_not_used(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

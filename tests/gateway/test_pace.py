@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.paces import started
 
 from vn_magic.gateway.ledger import StartLedger
 from vn_magic.gateway.pace import Pace
@@ -26,7 +27,7 @@ def paced(window: float = 60.0, *, timeout: float = 60.0) -> Pace:
 
 
 async def passing(pace: Pace) -> None:
-    async with pace.start():
+    async with started(pace):
         pass
 
 
@@ -40,7 +41,7 @@ async def arrivals_of(pace: Pace, *, workers: int, each: int, longest: float = 0
 
     async def work() -> None:
         for _ in range(each):
-            async with pace.start():
+            async with started(pace):
                 await asyncio.sleep(draw.uniform(0, longest))
                 arrivals.append(time.monotonic())
                 await asyncio.sleep(draw.uniform(0, longest))
@@ -103,7 +104,7 @@ def test_requests_under_way_when_a_limit_is_set_count_until_a_window_after_their
 
         async def slow() -> None:
             nonlocal last_moment
-            async with pace.start():
+            async with started(pace):
                 await asyncio.sleep(0.1)
                 last_moment = time.monotonic()
 
@@ -153,10 +154,10 @@ def test_a_request_that_failed_or_was_cancelled_counts_too() -> None:
         pace = paced(3600)
         with pace.limited_to(3):
             with suppress(ValueError):
-                async with pace.start():
+                async with started(pace):
                     raise ValueError("no answer")
             with suppress(TimeoutError):
-                async with asyncio.timeout(0.01), pace.start():
+                async with asyncio.timeout(0.01), started(pace):
                     await asyncio.sleep(60)
             await passing(pace)
             with pytest.raises(TimeoutError):
@@ -271,7 +272,7 @@ def test_whoever_may_not_start_any_more_when_the_turn_comes_is_told_so_and_count
             crowded = False
 
             async def told() -> bool:
-                async with pace.start(unless=lambda: crowded) as start:
+                async with started(pace, unless=lambda: crowded) as start:
                     return start is not None
 
             waiting = asyncio.create_task(told())
@@ -290,7 +291,7 @@ def test_a_start_that_was_not_used_does_not_count() -> None:
         pace = paced(3600)
         with pace.limited_to(1):
             for _ in range(5):
-                async with asyncio.timeout(30), pace.start() as start:
+                async with asyncio.timeout(30), started(pace) as start:
                     assert start is not None
                     start.sent = False
             await passing(pace)
@@ -301,12 +302,12 @@ def test_a_start_that_was_not_used_does_not_count() -> None:
 def test_what_a_killed_kernel_leaves_behind_counts_until_its_request_could_have_ended_and_a_window_more(
     tmp_path: Path,
 ) -> None:
-    path = tmp_path / "shared" / "starts.sqlite3"
+    path = tmp_path / "shared" / "rates.sqlite3"
 
     async def killed() -> None:
         pace = Pace(StartLedger(path, ORIGIN), timeout=0.2, window=0.1)
         with pace.limited_to(1):
-            await pace._admitted(lambda: False)  # and never an end
+            await pace.start()  # and never an end
 
     async def next_one() -> float:
         pace = Pace(StartLedger(path, ORIGIN), timeout=0.2, window=0.1)
@@ -321,7 +322,7 @@ def test_what_a_killed_kernel_leaves_behind_counts_until_its_request_could_have_
 
 
 def test_while_another_kernel_writes_nothing_starts_uncounted_and_an_end_is_noted_all_the_same(tmp_path: Path) -> None:
-    path = tmp_path / "shared" / "starts.sqlite3"
+    path = tmp_path / "shared" / "rates.sqlite3"
 
     async def job() -> None:
         pace = Pace(StartLedger(path, ORIGIN), timeout=3600, window=0.1)
@@ -329,11 +330,11 @@ def test_while_another_kernel_writes_nothing_starts_uncounted_and_an_end_is_note
         with pace.limited_to(9):
             await passing(pace)  # makes the file
             writer = sqlite3.connect(path, isolation_level=None)
-            first = pace.start()
-            await first.__aenter__()
+            first = await pace.start()
+            assert first is not None
             writer.execute("BEGIN IMMEDIATE")
             waiting = asyncio.create_task(passing(pace))
-            ending = asyncio.create_task(first.__aexit__(None, None, None))
+            ending = asyncio.create_task(pace.end(first))
             await asyncio.sleep(0.02)
             assert not waiting.done()
             writer.execute("ROLLBACK")

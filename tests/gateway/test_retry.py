@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-import asyncio
+import math
+import random
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import format_datetime
+from itertools import count
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tenacity import RetryCallState
 
 from vn_magic.exceptions import (
     ConnectionFailedError,
-    DailyLimitError,
+    DeadlineError,
     RateLimitedError,
-    RejectedTextError,
-    TokenRefusedError,
     TransientError,
+    UnreadableAnswerError,
     UpstreamError,
 )
 from vn_magic.gateway.circuit import MOST_IN_A_ROW
-from vn_magic.gateway.retry import RetryPolicy, error_of, unix_time, wait_named_by_server
+from vn_magic.gateway.retry import RetryPolicy, Trial, unix_time, wait_named_by_server
 
 NOW = 1_780_000_000.0  # Thu, 28 May 2026 20:26:40 GMT
 IN_THE_TEXT = "Quota exceeded. Please retry in 45.57s."
 RETRY_INFO = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "300ms"}
-AT_ONCE = RetryPolicy(first_backoff=0.0)
 
 
 class Run:
@@ -45,38 +44,24 @@ CALM = Run()
 NOWHERE = Run(reached=False)
 
 
-def unheard(_state: RetryCallState) -> None:
-    """Tell nobody of a wait."""
-
-
 def named(header: str | None = None, details: Iterable[dict[str, Any]] = (), message: str = "") -> float | None:
     headers = {} if header is None else {"retry-after": header}
     return wait_named_by_server(headers, details, message, now=NOW)
 
 
-def failed(error: TransientError, *, attempt: int = 1, elapsed: float = 0.0, wait: float = 0.0) -> RetryCallState:
-    """The state of a row whose last attempt raised this error."""
-    state = RetryCallState(retry_object=AT_ONCE.retrying(CALM, unheard), fn=None, args=(), kwargs={})
-    state.attempt_number = attempt
-    state.upcoming_sleep = wait
-    state.set_exception((type(error), error, None))
-    assert state.outcome_timestamp is not None
-    state.start_time = state.outcome_timestamp - elapsed
-    return state
+def tried(attempts: int = 1, seconds: float = 0.0) -> Trial:
+    """A row that has been tried so often and for so long."""
+    return Trial({0: "x"}, attempts, seconds)
 
 
-def attempts_of(policy: RetryPolicy, *failures: Exception, run: Run = CALM) -> tuple[int, Exception]:
-    """Run a row whose attempts fail in this way, the last one for ever; return how many there were, and the end."""
-    made = 0
+def drawn(policy: RetryPolicy, error: TransientError, trial: Trial, run: Run) -> float:
+    """Return a wait as the client draws it."""
+    return policy.wait(error, trial, run, draw=random.random())
 
-    async def attempt() -> None:
-        nonlocal made
-        made += 1
-        raise failures[min(made, len(failures)) - 1]
 
-    with pytest.raises(type(failures[-1])) as caught:
-        asyncio.run(policy.retrying(run, unheard)(attempt))
-    return made, caught.value
+def attempts_of(policy: RetryPolicy, error: TransientError, run: Run = CALM) -> int:
+    """Return how many attempts a row has that always fails in this way."""
+    return next(made for made in count(1) if policy.gives_up(error, tried(made), 0.0, run))
 
 
 # The wait that a server names
@@ -203,40 +188,43 @@ def test_backoff_is_drawn_between_zero_and_a_bound_that_doubles_up_to_the_longes
     attempt: int, first: float, longest: float
 ) -> None:
     policy = RetryPolicy(first_backoff=first, longest_backoff=longest)
-    wait = policy.wait(failed(UpstreamError("x"), attempt=attempt), CALM)
+    wait = drawn(policy, UpstreamError("x"), tried(attempt), CALM)
     assert 0 <= wait <= min(longest, first * 2.0 ** (attempt - 1))
 
 
 def test_backoff_uses_the_whole_range() -> None:
     policy = RetryPolicy(first_backoff=1.0, longest_backoff=1.0)
-    waits = [policy.wait(failed(UpstreamError("x")), CALM) for _ in range(400)]
+    waits = [drawn(policy, UpstreamError("x"), tried(), CALM) for _ in range(400)]
     # 400 draws leave a quarter empty once in 10^50 runs.
     assert {int(wait * 4) for wait in waits} >= {0, 1, 2, 3}
 
 
 @given(seconds=st.floats(0.001, 1e4), attempt=st.integers(1, 12))
 def test_a_named_wait_is_kept_and_spread_by_a_tenth_at_most(seconds: float, attempt: int) -> None:
-    wait = RetryPolicy().wait(failed(RateLimitedError("x", retry_after=seconds), attempt=attempt), CALM)
+    wait = drawn(RetryPolicy(), RateLimitedError("x", retry_after=seconds), tried(attempt), CALM)
     assert seconds <= wait <= 1.1 * seconds + 1e-9
+
+
+def test_a_wait_beyond_all_numbers_is_one() -> None:
+    assert drawn(RetryPolicy(), UpstreamError("x", retry_after=math.inf), tried(), CALM) == math.inf
 
 
 def test_a_class_that_was_told_the_same_wait_does_not_return_as_one() -> None:
     error = RateLimitedError("x", retry_after=40.0)
-    assert len({RetryPolicy().wait(failed(error, attempt=6), CALM) for _ in range(30)}) == 30
+    assert len({drawn(RetryPolicy(), error, tried(6), CALM) for _ in range(30)}) == 30
 
 
 def test_a_named_wait_of_zero_is_not_taken_as_leave_to_hammer() -> None:
-    waits = [RetryPolicy().wait(failed(RateLimitedError("x", retry_after=0.0), attempt=4), CALM) for _ in range(20)]
+    waits = [drawn(RetryPolicy(), RateLimitedError("x", retry_after=0.0), tried(4), CALM) for _ in range(20)]
     assert max(waits) > 0
 
 
 # When it ends
 
 
-def test_a_transient_failure_is_tried_as_often_as_the_policy_says_and_raised_as_it_is() -> None:
+def test_a_transient_failure_is_tried_as_often_as_the_policy_says() -> None:
     error = UpstreamError("x", status=503)
-    made, raised = attempts_of(RetryPolicy(attempts=5, first_backoff=0.0), error)
-    assert (made, raised) == (5, error)
+    assert attempts_of(RetryPolicy(attempts=5), error) == 5
 
 
 @given(attempt=st.integers(1, 12), run=st.integers(0, 40))
@@ -244,9 +232,8 @@ def test_in_a_run_of_failures_the_bound_doubles_with_the_run_where_it_is_longer_
     attempt: int, run: int
 ) -> None:
     policy = RetryPolicy(first_backoff=0.5, longest_backoff=30.0)
-    state = failed(UpstreamError("x"), attempt=attempt)
     bound = min(30.0, 0.5 * 2.0 ** max(attempt - 1, run))
-    waits = [policy.wait(state, Run(run)) for _ in range(60)]
+    waits = [drawn(policy, UpstreamError("x"), tried(attempt), Run(run)) for _ in range(60)]
     assert max(waits) <= bound
     assert max(waits) > bound / 2  # sixty draws from a range all stay in its lower half once in 10^18 runs
     assert min(waits) >= (bound / 2 if run else 0)
@@ -254,82 +241,82 @@ def test_in_a_run_of_failures_the_bound_doubles_with_the_run_where_it_is_longer_
 
 def test_a_run_that_ends_a_job_outlasts_the_minute_by_which_gateways_count() -> None:
     policy = RetryPolicy()
-    waits = [policy.wait(failed(RateLimitedError("x")), Run(run)) for run in range(MOST_IN_A_ROW)]
+    waits = [drawn(policy, RateLimitedError("x"), tried(), Run(run)) for run in range(MOST_IN_A_ROW)]
     assert sum(waits) > 60.0
-    made, _ = attempts_of(RetryPolicy(first_backoff=0.0), RateLimitedError("x"))
-    assert made > MOST_IN_A_ROW + 1  # so that the run decides, and not the row that happens to be tried
+    assert (
+        attempts_of(policy, RateLimitedError("x")) > MOST_IN_A_ROW + 1
+    )  # so that the run decides, and not the row that happens to be tried
 
 
 def test_a_run_that_may_be_these_texts_own_makes_nobody_wait_longer_but_for_a_limit() -> None:
     policy, run = RetryPolicy(first_backoff=0.5), Run(9, gateway_seems_down=False)
-    assert max(policy.wait(failed(UpstreamError("x")), run) for _ in range(60)) <= 0.5
-    assert min(policy.wait(failed(RateLimitedError("x")), run) for _ in range(60)) >= 15.0
+    assert max(drawn(policy, UpstreamError("x"), tried(), run) for _ in range(60)) <= 0.5
+    assert min(drawn(policy, RateLimitedError("x"), tried(), run) for _ in range(60)) >= 15.0
 
 
 def test_a_run_against_an_address_where_nothing_answers_makes_nobody_wait_longer() -> None:
     policy = RetryPolicy(first_backoff=0.5)
-    waits = [policy.wait(failed(ConnectionFailedError("x")), Run(9, reached=False)) for _ in range(60)]
+    waits = [drawn(policy, ConnectionFailedError("x"), tried(), Run(9, reached=False)) for _ in range(60)]
     assert max(waits) <= 0.5
 
 
 def test_without_options_a_row_is_tried_eight_times() -> None:
-    made, _ = attempts_of(AT_ONCE, UpstreamError("x"))
-    assert made == 8
+    assert attempts_of(RetryPolicy(), UpstreamError("x")) == 8
 
 
 def test_silence_is_given_up_sooner_where_nothing_has_ever_answered() -> None:
-    made, raised = attempts_of(AT_ONCE, ConnectionFailedError("x"), run=NOWHERE)
-    assert made == AT_ONCE.connection_attempts < AT_ONCE.attempts
-    assert isinstance(raised, ConnectionFailedError)
+    policy = RetryPolicy()
+    assert attempts_of(policy, ConnectionFailedError("x"), NOWHERE) == policy.connection_attempts < policy.attempts
 
 
 def test_a_network_that_was_there_before_is_waited_for() -> None:
-    made, _ = attempts_of(AT_ONCE, ConnectionFailedError("x"), run=CALM)
-    assert made == AT_ONCE.attempts
-
-
-@pytest.mark.parametrize("kind", [TokenRefusedError, DailyLimitError, RejectedTextError, ValueError, RuntimeError])
-def test_what_is_not_transient_is_never_tried_again(kind: type[Exception]) -> None:
-    made, raised = attempts_of(AT_ONCE, kind("x"))
-    assert (made, type(raised)) == (1, kind)
-
-
-def test_a_failure_that_is_not_transient_ends_a_row_in_the_middle_of_its_retries() -> None:
-    made, raised = attempts_of(AT_ONCE, UpstreamError("x"), UpstreamError("x"), TokenRefusedError("x"))
-    assert (made, type(raised)) == (3, TokenRefusedError)
+    assert attempts_of(RetryPolicy(), ConnectionFailedError("x"), CALM) == RetryPolicy().attempts
 
 
 def test_a_wait_that_would_end_past_the_rows_deadline_is_not_begun() -> None:
-    made, raised = attempts_of(RetryPolicy(row_timeout=60.0), RateLimitedError("x", retry_after=61.0))
-    assert (made, type(raised)) == (1, RateLimitedError)
+    policy, error = RetryPolicy(row_timeout=60.0), RateLimitedError("x", retry_after=61.0)
+    assert policy.gives_up(error, tried(), drawn(policy, error, tried(), CALM), CALM)
 
 
 @pytest.mark.parametrize(
-    ("elapsed", "wait", "stops"), [(0.0, 299.0, False), (200.0, 99.0, False), (200.0, 101.0, True)]
+    ("seconds", "wait", "stops"), [(0.0, 299.0, False), (200.0, 99.0, False), (200.0, 101.0, True)]
 )
-def test_the_deadline_counts_from_the_first_attempt(elapsed: float, wait: float, stops: bool) -> None:
-    state = failed(RateLimitedError("x"), elapsed=elapsed, wait=wait)
-    assert RetryPolicy(row_timeout=300.0).stop(state, CALM) is stops
+def test_the_deadline_counts_from_the_first_attempt(seconds: float, wait: float, stops: bool) -> None:
+    policy = RetryPolicy(row_timeout=300.0)
+    assert policy.gives_up(RateLimitedError("x"), tried(seconds=seconds), wait, CALM) is stops
 
 
-def test_before_every_further_attempt_its_wait_is_told() -> None:
-    told: list[tuple[int, float, TransientError]] = []
-    error = UpstreamError("x")
-
-    async def attempt() -> None:
-        raise error
-
-    def tell(state: RetryCallState) -> None:
-        told.append((state.attempt_number, state.upcoming_sleep, error_of(state)))
-
-    retrying = RetryPolicy(attempts=3, first_backoff=0.001).retrying(CALM, tell)
-    with pytest.raises(UpstreamError):
-        asyncio.run(retrying(attempt))
-    assert [(number, seen) for number, _, seen in told] == [(1, error), (2, error)]
-    assert all(0 <= wait <= 0.002 for _, wait, _ in told)
+# Several texts
 
 
-def test_a_wait_is_asked_for_after_a_transient_failure_only() -> None:
-    state = RetryCallState(retry_object=AT_ONCE.retrying(CALM, unheard), fn=None, args=(), kwargs={})
-    with pytest.raises(TypeError, match="transient"):
-        error_of(state)
+@given(texts=st.dictionaries(st.integers(0, 500), st.text(max_size=3), min_size=2, max_size=100))
+def test_halves_have_every_text_once_and_in_order_and_are_halves(texts: dict[int, str]) -> None:
+    first, second = Trial(texts, attempts=3).halves()
+    assert [*first.texts.items(), *second.texts.items()] == list(texts.items())
+    assert abs(len(first.texts) - len(second.texts)) <= 1
+    assert first.attempts == second.attempts == 0
+
+
+def test_one_text_has_no_halves() -> None:
+    assert tried().halves() == []
+
+
+@pytest.mark.parametrize("kind", [UpstreamError, DeadlineError, UnreadableAnswerError])
+def test_texts_that_may_be_why_they_failed_are_parted_and_keep_what_was_tried(kind: type[TransientError]) -> None:
+    after = Trial({3: "a", 4: "b", 5: "c"}, attempts=2, seconds=7.0, cost=5).after(kind("x"))
+    assert after == [Trial({3: "a"}, 2, 7.0, 5), Trial({4: "b", 5: "c"}, 2, 7.0, 5)]
+    assert tried(2).after(kind("x")) == [tried(2)]
+
+
+@pytest.mark.parametrize("kind", [RateLimitedError, ConnectionFailedError])
+def test_texts_that_are_not_why_they_failed_stay_together(kind: type[TransientError]) -> None:
+    trial = Trial({3: "a", 4: "b"}, attempts=2)
+    assert trial.after(kind("x")) == [trial]
+
+
+def test_a_text_that_always_fails_is_alone_before_the_attempts_are_used_up() -> None:
+    trial, policy = Trial(dict.fromkeys(range(100), "x")), RetryPolicy()
+    while len(trial.texts) > 1:
+        trial.attempts += 1
+        assert not policy.gives_up(UpstreamError("x"), trial, 0.0, CALM)
+        trial = max(trial.after(UpstreamError("x")), key=lambda half: len(half.texts))

@@ -9,7 +9,7 @@ from vn_magic.models import TASK_TYPES
 
 LONG_OPTIONS = (
     "--out", "--model", "--dim", "--task", "--title", "--split", "--column", "--sep", "--as", "--raw", "--on-error",
-    "--concurrency", "--rpm", "--refresh", "--no-cache", "--dry-run", "--vars", "--quiet", "--help",
+    "--concurrency", "--rpm", "--batch-size", "--refresh", "--no-cache", "--dry-run", "--vars", "--quiet", "--help",
 )  # fmt: skip
 
 

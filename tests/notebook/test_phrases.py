@@ -22,7 +22,7 @@ from vn_magic.notebook.phrases import (
     size_text,
 )
 from vn_magic.progress import JobSummary, ProgressEvent
-from vn_magic.settings import Recipe
+from vn_magic.settings import JobOptions, Recipe
 
 RECIPE = Recipe("gemini-embedding-001", 768, "CLUSTERING", None, True)
 SUMMARY = JobSummary(
@@ -163,7 +163,7 @@ def test_duplicates_failures_and_notices_are_said() -> None:
 
 def test_a_dry_run_names_what_would_be_sent_and_rows_that_look_too_long() -> None:
     texts = ["short", None, "word " * 3000, "short"]
-    assert plan_lines(Plan(4, 1, 0, [0, 2]), texts, RECIPE) == [
+    assert plan_lines(Plan(4, 1, 0, [0, 2]), texts, RECIPE, JobOptions()) == [
         "dry run   4 × 768   gemini-embedding-001; nothing was sent",
         "0 from cache · 1 duplicate · 2 requests would be sent · ≈3,751 tokens",
         "1 row cannot be embedded (missing, blank or not text)",
@@ -171,6 +171,23 @@ def test_a_dry_run_names_what_would_be_sent_and_rows_that_look_too_long() -> Non
     ]
 
 
+@pytest.mark.parametrize(
+    ("options", "requests"),
+    [
+        (JobOptions(batch_size=100), "1 request "),
+        (JobOptions(batch_size=3), "3 requests "),
+        (JobOptions(batch_size=100, requests_per_minute=4), "2 requests "),
+        (JobOptions(requests_per_minute=4), "7 requests "),
+    ],
+    ids=str,
+)
+def test_a_dry_run_counts_a_batch_as_one_request_and_none_is_larger_than_a_minutes_limit(
+    options: JobOptions, requests: str
+) -> None:
+    lines = plan_lines(Plan(7, 0, 0, range(7)), [str(row) for row in range(7)], RECIPE, options)
+    assert f"· {requests}would be sent ·" in lines[1]
+
+
 def test_many_long_rows_are_named_up_to_five() -> None:
-    lines = plan_lines(Plan(7, 0, 0, range(7)), [f"{'word ' * 3000}{row}" for row in range(7)], RECIPE)
+    lines = plan_lines(Plan(7, 0, 0, range(7)), [f"{'word ' * 3000}{row}" for row in range(7)], RECIPE, JobOptions())
     assert "(row 0, 1, 2, 3, 4 …)" in lines[-1]

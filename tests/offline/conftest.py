@@ -49,7 +49,7 @@ class Serving:
     """A process that runs `serve`, and what it has printed."""
 
     def __init__(self, environ: Mapping[str, str], *, files: int | None = None, **options: Any) -> None:
-        arguments = {"drops_dimension": False, "play": None} | options
+        arguments = {"drops_dimension": False, "no_batch": False, "play": None} | options
         limit = f"import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, ({files}, {files}))\n" if files else ""
         code = (
             f"{limit}import os\nfrom vn_magic.offline.serve import serve\n"

@@ -68,6 +68,49 @@ def test_a_batch_is_answered_in_order(strict: httpx.Client, version: str) -> Non
     assert response.headers["X-Offline-Stand-In"] == "offline-lexical"
 
 
+@pytest.mark.parametrize("drops_dimension", [False, True])
+def test_a_text_has_bit_for_bit_the_same_vector_in_a_batch_as_alone(
+    stand_in: Callable[..., httpx.Client], drops_dimension: bool
+) -> None:
+    client = stand_in(drops_dimension=drops_dimension)
+    fields = {"outputDimensionality": 768, "taskType": "RETRIEVAL_DOCUMENT", "title": "Bread"}
+    texts = ["Knead the dough.", "Knead the dough.", "猫 🎉", "x" * 5000]
+    batch = client.post(BATCH, json={"requests": [item(text, **fields) for text in texts]})
+    alone = [client.post(ONE, json=content(text, **fields)).json()["embedding"] for text in texts]
+    assert batch.json() == {"embeddings": alone}
+
+
+def test_other_callers_have_their_turn_between_the_texts_of_a_batch() -> None:
+    answered: list[str] = []
+
+    async def ask() -> None:
+        transport = httpx.ASGITransport(app=create_app())
+        async with httpx.AsyncClient(transport=transport, base_url="http://offline") as client:
+
+            async def post(path: str, body: dict[str, Any]) -> None:
+                response = await client.post(path, json=body)
+                assert response.status_code == 200
+                answered.append(path)
+
+            batch = {"requests": [item(f"text {n}", outputDimensionality=8) for n in range(100)]}
+            await asyncio.gather(post(BATCH, batch), post(ONE, content("x")))
+
+    asyncio.run(ask())
+    assert answered == [ONE, BATCH]
+
+
+@pytest.mark.parametrize("version", ["v1beta", "v1"])
+def test_without_batches_their_method_is_a_json_404_and_not_listed(
+    stand_in: Callable[..., httpx.Client], version: str
+) -> None:
+    client = stand_in(no_batch=True)
+    response = client.post(BATCH.replace("v1beta", version), json={"requests": [item("x")]})
+    assert (response.status_code, response.json()["error"]["type"]) == (404, "invalid_request_error")
+    assert len(values(client.post(ONE, json=content("x")))) == 3072
+    listed = client.get("/v1beta/models").json()["models"]
+    assert {tuple(model["supportedGenerationMethods"]) for model in listed} == {("embedContent",)}
+
+
 def test_a_shorter_answer_is_the_beginning_of_the_full_one_and_not_unit_length(strict: httpx.Client) -> None:
     full = np.array(values(strict.post(ONE, json=content("a text"))))
     short = np.array(values(strict.post(ONE, json=content("a text", output_dimensionality=256))))

@@ -18,6 +18,7 @@ from vn_magic.offline.serve import listen, serve
 TOKEN = "sk-canary-7f3f9a"
 BODY = {"content": {"parts": [{"text": "x"}]}, "output_dimensionality": 8}
 ONE = "/v1beta/models/gemini-embedding-001:embedContent"
+BATCH = "/v1beta/models/gemini-embedding-001:batchEmbedContents"
 
 
 def test_a_made_token_is_printed_once_beside_the_address_and_works(serving: Callable[..., Any]) -> None:
@@ -51,7 +52,7 @@ def test_a_short_token_from_the_environment_is_not_printed_at_all(serving: Calla
 
 
 def test_the_token_is_never_an_argument() -> None:
-    assert set(inspect.signature(serve).parameters) == {"port", "drops_dimension", "play", "environ"}
+    assert set(inspect.signature(serve).parameters) == {"port", "drops_dimension", "no_batch", "play", "environ"}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the process's arguments from /proc")
@@ -95,11 +96,14 @@ def test_a_caller_who_hangs_up_leaves_no_traceback(serving: Callable[..., Any]) 
     assert server.stop(signal.SIGTERM)[2] == ""
 
 
-def test_the_mode_that_drops_the_dimension_and_the_played_error_reach_the_app(serving: Callable[..., Any]) -> None:
+def test_modes_and_the_played_error_reach_the_app(serving: Callable[..., Any]) -> None:
     key = {"x-goog-api-key": TOKEN}
     dropping = serving({"VECTORNODE_API_KEY": TOKEN}, drops_dimension=True).exported("VN_MAGIC_BASE_URL")
+    single = serving({"VECTORNODE_API_KEY": TOKEN}, no_batch=True).exported("VN_MAGIC_BASE_URL")
     playing = serving({"VECTORNODE_API_KEY": TOKEN}, play="no-balance").exported("VN_MAGIC_BASE_URL")
     assert len(httpx.post(dropping + ONE, json=BODY, headers=key).json()["embedding"]["values"]) == 3072
+    assert httpx.post(single + ONE, json=BODY, headers=key).status_code == 200
+    assert httpx.post(single + BATCH, json={"requests": [BODY]}, headers=key).status_code == 404
     assert httpx.post(playing + ONE, json=BODY, headers=key).status_code == 403
 
 
@@ -120,7 +124,7 @@ def test_small_answers_are_sent_at_once() -> None:
 def test_a_port_in_use_is_a_short_error_with_a_cure(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert serve(port, drops_dimension=False, play=None, environ={}) == 1
+        assert serve(port, drops_dimension=False, no_batch=False, play=None, environ={}) == 1
     out, err = capsys.readouterr()
     assert out == ""
     assert f"127.0.0.1:{port}" in err
@@ -130,14 +134,14 @@ def test_a_port_in_use_is_a_short_error_with_a_cure(capsys: pytest.CaptureFixtur
 
 @pytest.mark.parametrize("port", [-1, 65536])
 def test_a_port_out_of_range_is_a_short_error_too(port: int, capsys: pytest.CaptureFixture[str]) -> None:
-    assert serve(port, drops_dimension=False, play=None, environ={}) == 1
+    assert serve(port, drops_dimension=False, no_batch=False, play=None, environ={}) == 1
     err = capsys.readouterr().err
     assert "must be 0-65535" in err
     assert err.count("\n") == 2
 
 
 def test_an_unknown_error_to_play_is_a_short_error_that_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
-    assert serve(0, drops_dimension=False, play="no-money", environ={}) == 1
+    assert serve(0, drops_dimension=False, no_batch=False, play="no-money", environ={}) == 1
     err = capsys.readouterr().err
     assert "'no-money'" in err
     assert "no-balance" in err
@@ -147,7 +151,7 @@ def test_an_unknown_error_to_play_is_a_short_error_that_lists_them(capsys: pytes
 def test_without_uvicorn_the_extra_is_named() -> None:
     code = (
         "import sys; sys.modules['uvicorn'] = None\nfrom vn_magic.offline.serve import serve\n"
-        "raise SystemExit(serve(0, drops_dimension=False, play=None, environ={}))"
+        "raise SystemExit(serve(0, drops_dimension=False, no_batch=False, play=None, environ={}))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],

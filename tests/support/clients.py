@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, MutableMapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, MutableMapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +19,7 @@ from vn_magic.exceptions import (
     TransientError,
 )
 from vn_magic.gateway.client import GatewayClient
+from vn_magic.gateway.effort import Effort
 from vn_magic.gateway.probe import Probe
 from vn_magic.gateway.retry import RetryPolicy
 from vn_magic.gateway.wire import Answer
@@ -41,23 +42,50 @@ def error_answer(status: int, code: str, message: str = "x") -> tuple[int, dict[
 
 @dataclass
 class Watch:
-    """Counts attempts, keeps what was waited for, and passes on that there is a wait."""
+    """A job: it counts attempts, keeps what was waited for and passes that on, and wants all that it asked for."""
 
     sends: int = 0
+    replies: int = 0
     waits: list[TransientError] = field(default_factory=list)
     heard: Callable[[], None] = lambda: None
+    answers: dict[int, Answer] = field(default_factory=dict)
+    failures: dict[int, GatewayError] = field(default_factory=dict)
+
+    async def still_wanted(self, rows: Collection[int]) -> Collection[int]:
+        return rows
 
     def on_send(self) -> None:
         self.sends += 1
 
-    def on_wait(self, _seconds: float, error: TransientError) -> None:
+    def on_reply(self) -> None:
+        self.replies += 1
+
+    def on_wait(self, _rows: Collection[int], _seconds: float, error: TransientError) -> None:
         self.waits.append(error)
         self.heard()
 
+    def on_answer(self, row: int, answer: Answer) -> None:
+        self.answers[row] = answer
 
-async def nobody_has() -> bool:
-    """Say that no other kernel has got the vector meanwhile."""
-    return False
+    def on_failure(self, row: int, error: GatewayError) -> None:
+        self.failures[row] = error
+
+
+async def vector_of(
+    client: GatewayClient,
+    text: str,
+    *,
+    recipe: Recipe = RECIPE,
+    watch: Watch | None = None,
+    effort: Effort | None = None,
+) -> Answer:
+    """Return the answer for one text, or raise why there is none."""
+    watch = watch or Watch()
+    watch.answers.clear()
+    await client.embed({7: text}, recipe, watch, effort or client.effort(None))
+    if watch.failures:
+        raise watch.failures[7]
+    return watch.answers[7]
 
 
 @asynccontextmanager
@@ -77,8 +105,8 @@ def embed(
     async def run() -> tuple[list[Answer], list[str]]:
         async with opened(url, **options) as client:
             effort = client.effort(None)
-            answers = [await client.embed(text, recipe, watch or Watch(), effort, nobody_has) for text in texts]
-            return [answer for answer in answers if answer], list(client.notices)
+            answers = [await vector_of(client, text, recipe=recipe, watch=watch, effort=effort) for text in texts]
+            return answers, list(client.notices)
 
     return asyncio.run(run())
 

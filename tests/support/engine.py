@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
-from support.gateways import App, Message, Receive, Send, answering, json_answer
+from support.gateways import App, Message, Receive, Send, answering, json_answer, texts_in
 
 Rule = Callable[[str], Awaitable[tuple[int, dict[str, str], bytes] | None]]
 
@@ -18,7 +17,10 @@ NO_BALANCE = json_answer({"error": {"message": "no money", "type": "x", "code": 
 
 
 def behind(rule: Rule, app: App) -> App:
-    """An app that asks the rule about every text first: it may wait, and may answer in the app's place."""
+    """An app that asks the rule about every text first: it may wait, and may answer in the app's place.
+
+    The first text of a batch that the rule answers is answered for the whole of it.
+    """
 
     async def ruled(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         message = await receive()  # the log before this app hands over the whole body at once
@@ -26,8 +28,11 @@ def behind(rule: Rule, app: App) -> App:
         async def replay() -> Message:
             return message
 
-        answer = await rule(json.loads(message["body"])["content"]["parts"][0]["text"])
-        await (answering(answer) if answer else app)(scope, replay, send)
+        for text in texts_in(message["body"]):
+            if answer := await rule(text):
+                await answering(answer)(scope, replay, send)
+                return
+        await app(scope, replay, send)
 
     return ruled
 

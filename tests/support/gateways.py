@@ -34,8 +34,19 @@ class Received:
 
     @property
     def text(self) -> str:
-        parts: str = self.json["content"]["parts"][0]["text"]
-        return parts
+        [text] = self.texts
+        return text
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts to embed: one, or those of a batch in its order."""
+        return texts_in(self.body)
+
+
+def texts_in(body: bytes) -> list[str]:
+    """Return the texts that a request asks to embed: one, or those of a batch."""
+    asked = json.loads(body)
+    return [request["content"]["parts"][0]["text"] for request in asked.get("requests", [asked])]
 
 
 @dataclass
@@ -48,7 +59,7 @@ class Served:
     @property
     def texts(self) -> list[str]:
         """The texts of embedding requests, in the order of their arrival."""
-        return [request.text for request in self.received if request.method == "POST"]
+        return [text for request in self.received if request.method == "POST" for text in request.texts]
 
 
 @contextmanager

@@ -18,7 +18,7 @@ _EXACT_LIMIT = 512
 """Up to this size of the smaller side an eigendecomposition is quicker than the randomized method."""
 
 _OVERSAMPLING = 10
-_POWER_ITERATIONS = 7
+_PASSES = 6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,8 +41,8 @@ def pca(matrix: npt.ArrayLike, components: int = 2) -> Projection:
     """Project rows onto their principal axes.
 
     Exact if the smaller side of the matrix is at most 512 or the components are more than a tenth of it: the
-    eigenvectors of the covariance or the Gram matrix in float64, whichever is smaller. Otherwise randomized subspace
-    iteration in float32 with a fixed seed. The same input gives the same picture: the loading of largest absolute
+    eigenvectors of the covariance or the Gram matrix in float64, whichever is smaller. Otherwise a randomized block
+    Krylov method in float32 with a fixed seed. The same input gives the same picture: the loading of largest absolute
     value on each axis is positive.
 
     Parameters
@@ -108,11 +108,13 @@ class _Centred:
     def shape(self) -> tuple[int, int]:
         return self.rows.size, self.values.shape[1]
 
-    def __iter__(self) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.floating]]]:
+    def __iter__(self) -> Iterator[tuple[slice | npt.NDArray[np.intp], npt.NDArray[np.floating]]]:
         # Subtract in the wider of the two dtypes: after rounding a large mean would drown small differences.
         mean = self.mean.astype(np.result_type(self.values.dtype, self.dtype))
+        everything = self.rows.size == len(self.values)
         for chunk in row_chunks(*self.shape):
-            part = self.rows[chunk]
+            # Rows picked by their indices are copied first, which takes as long again as taking off the mean.
+            part = chunk if everything else self.rows[chunk]
             yield part, (self.values[part] - mean).astype(self.dtype, copy=False)
 
 
@@ -159,21 +161,24 @@ def _exact_axes(centred: _Centred, components: int) -> npt.NDArray[np.floating]:
 
 
 def _randomized_axes(centred: _Centred, components: int) -> npt.NDArray[np.floating]:
-    """Principal axes, nearly, by subspace iteration on the covariance from a random start: `(d, components)`.
+    """Principal axes, nearly, by a block Krylov method on the covariance from a random start: `(d, components)`.
 
-    Halko, Martinsson and Tropp, "Finding structure with randomness", SIAM Review 53(2), 2011, algorithm 4.4, with both
-    products of a step taken chunk by chunk, so that a step reads the matrix once.
+    Musco and Musco, "Randomized block Krylov methods for stronger and faster approximate singular value decomposition",
+    NIPS 2015, algorithm 2, with both products of a step taken chunk by chunk, so that a step reads the matrix once. It
+    keeps what every step has seen, and is nearer to the exact plane after six than subspace iteration after eight.
     """
     start = np.random.default_rng(0).standard_normal((centred.shape[1], components + _OVERSAMPLING))
     image = start.astype(centred.dtype)
-    basis = image
-    for _ in range(_POWER_ITERATIONS + 1):
-        basis = np.linalg.qr(image)[0]
-        image = np.zeros_like(basis)
+    basis = images = np.empty((len(image), 0), dtype=centred.dtype)
+    for _ in range(_PASSES):
+        # The basis comes along, so that the new columns are orthogonal to it even where they have nothing new to say.
+        block = np.linalg.qr(np.hstack([basis, image]))[0][:, basis.shape[1] :]
+        image = np.zeros_like(block)
         for _, chunk in centred:
-            image += chunk.T @ (chunk @ basis)
-    # Within the subspace the problem is small, and exact (Rayleigh-Ritz).
-    _, vectors = np.linalg.eigh(basis.T @ image)
+            image += chunk.T @ (chunk @ block)
+        basis, images = np.hstack([basis, block]), np.hstack([images, image])
+    # Within the span the problem is small, and exact (Rayleigh-Ritz).
+    _, vectors = np.linalg.eigh(basis.T @ images)
     axes: npt.NDArray[np.floating] = basis @ vectors[:, : -components - 1 : -1]
     return axes
 

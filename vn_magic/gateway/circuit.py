@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterable
 
 from vn_magic.exceptions import (
     BadAnswerError,
@@ -79,8 +80,8 @@ class Circuit:
         self._seen.clear()
         self._texts.clear()
 
-    def failed(self, error: Failure, begun: float, text: str) -> None:
-        """Note that a request for a text that began then failed.
+    def failed(self, error: Failure, begun: float, texts: Iterable[str]) -> None:
+        """Note that a request for these texts that began then failed.
 
         Raises
         ------
@@ -90,7 +91,7 @@ class Circuit:
         self.reached |= not isinstance(error, ConnectionFailedError)
         is_first = not self._seen
         self._seen[_WORDS.get(type(error)) or (str(error.status) if error.status else "a broken connection")] += 1
-        self._texts.add(text)
+        self._texts.update(texts)
         now = time.monotonic()
         if is_first:
             self._began_at = self._last_step_at = now

@@ -1,61 +1,66 @@
-"""The gateway's client: attempts, pace, and what an answer means."""
+"""The gateway's client: attempts, pace, and whom to tell what became of a row."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 from vn_magic.credentials import Token
 from vn_magic.exceptions import (
     BadAnswerError,
-    DimensionError,
+    BatchUnavailableError,
     GatewayError,
-    LongWaitError,
     RateLimitedError,
     RejectedTextError,
+    RowError,
+    StopJobError,
     TransientError,
-    WrongAddressError,
 )
 from vn_magic.gateway.concurrency import Concurrency
+from vn_magic.gateway.dialect import Dialect
 from vn_magic.gateway.effort import Effort
-from vn_magic.gateway.envelopes import Envelope, error_from, quote
 from vn_magic.gateway.ledger import StartLedger, ledger_path
 from vn_magic.gateway.pace import Pace, Start
 from vn_magic.gateway.probe import Probe, Verdict
-from vn_magic.gateway.retry import RetryPolicy, error_of, unix_time
-from vn_magic.gateway.transport import Reply, Transport
-from vn_magic.gateway.wire import (
-    OFFLINE_LABEL_HEADER,
-    Answer,
-    DimensionSpelling,
-    embed_body,
-    embed_path,
-    parse_embedding,
-)
-from vn_magic.models import facts_of
+from vn_magic.gateway.retry import RetryPolicy, Trial, unix_time
+from vn_magic.gateway.transport import Transport
+from vn_magic.gateway.wire import Answer
 from vn_magic.settings import Recipe, host_of, origin_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
-    from tenacity import RetryCallState
 
 logger = logging.getLogger("vn_magic")
 
 
-HasCome = Callable[[], Awaitable[bool]]
+class Job(Protocol):
+    """Whose rows are embedded, on the client's loop."""
 
+    async def still_wanted(self, rows: Collection[int]) -> Collection[int]:
+        """Return those of the rows that have not come from elsewhere.
 
-class AttemptObserver(Protocol):
-    """Follows one row's attempts, on the client's loop."""
+        Asked when a request may start, for that can be long after it was wished.
+        """
 
     def on_send(self) -> None:
         """Note that a request starts."""
 
-    def on_wait(self, seconds: float, error: TransientError) -> None:
-        """Note that the last attempt failed and another follows after a wait."""
+    def on_reply(self) -> None:
+        """Note that the request has ended, whatever came of it."""
+
+    def on_wait(self, rows: Collection[int], seconds: float, error: TransientError) -> None:
+        """Note that an attempt for these rows failed and another follows after a wait."""
+
+    def on_answer(self, row: int, answer: Answer) -> None:
+        """Take a row's vector."""
+
+    def on_failure(self, row: int, error: GatewayError) -> None:
+        """Take why a row has none: a RowError, or a TransientError that is not tried again."""
 
 
 class _MetLimit(NamedTuple):
@@ -66,7 +71,7 @@ class _MetLimit(NamedTuple):
 
 
 class GatewayClient:
-    """Sends one text a request to one gateway with one token.
+    """Sends texts to one gateway with one token, one a request unless batches are asked for.
 
     Open and use it inside one event loop.
 
@@ -95,14 +100,12 @@ class GatewayClient:
         app: ASGIApp | None = None,
         window: float = 60.0,
     ) -> None:
-        self.base_url = base_url
-        self._notices: list[str] = []
         self._ledger = StartLedger(None if app else ledger_path(), origin_of(base_url))
         self.pace = Pace(self._ledger, timeout=request_timeout, window=window)
         self._policy = policy
         self._met_limit: _MetLimit | None = None
-        self._spelling = DimensionSpelling.DOCUMENTED
         self._transport = Transport(base_url, token, timeout=request_timeout, app=app)
+        self._dialect = Dialect(host_of(base_url), self._transport.scrub, longest_wait=policy.row_timeout)
 
     async def __aenter__(self) -> Self:
         return self
@@ -118,75 +121,75 @@ class GatewayClient:
     @property
     def notices(self) -> tuple[str, ...]:
         """Sentences that the user should see once."""
-        return (*self._notices, *self._ledger.notices)
+        return (*self._dialect.notices, *self._ledger.notices)
 
     def effort(self, concurrency: int | None) -> Effort:
         """Return what a new job may ask of this gateway; see `Effort`."""
         return Effort(concurrency, patience=self._policy.row_timeout)
 
-    async def embed(
-        self, text: str, recipe: Recipe, observer: AttemptObserver, effort: Effort, has_come: HasCome
-    ) -> Answer | None:
-        """Return the vector of one text, after as many attempts as the policy allows.
+    @property
+    def knows_of_batches(self) -> bool:
+        """Whether the gateway has shown that it embeds several texts in one request, or that it does not."""
+        return self._dialect.has_batches is not None
+
+    def batch_size(self, wanted: int) -> int:
+        """Return how many texts a request may carry just now where so many are wanted."""
+        size = self._dialect.batch_size(wanted)
+        return min(size, self.pace.limit or size)  # a batch beyond the rate would wait for ever
+
+    async def embed(self, texts: Mapping[int, str], recipe: Recipe, job: Job, effort: Effort) -> None:
+        """Get the vectors of some rows with one request, after as many attempts as the policy allows.
+
+        A request with several texts that fails is tried again in halves: a text that makes it fail is alone in the
+        end, and the others get their vectors.
 
         Parameters
         ----------
-        text
-            Sent exactly as it is.
+        texts
+            By row; sent exactly as they are.
         recipe
-            What to ask for. The answer may be longer than ``recipe.dimension`` where the gateway ignores the
+            What to ask for. An answer may be longer than ``recipe.dimension`` where the gateway ignores the
             wish and prefixes are vectors; it is never shorter.
-        observer
-            Told of every attempt and every wait.
+        job
+            Told of every attempt, every wait, and what became of every row.
         effort
             The job's; it hears of every attempt and bounds them all together.
-        has_come
-            Asked when an attempt may start, for that can be long after it was wished. If it says that the vector has
-            come from elsewhere, nothing more is sent, and None is returned.
 
         Raises
         ------
-        GatewayError
-            StopJobError, RowError, or the last TransientError when attempts, time or the job's retries are used up.
+        StopJobError
+            When every further row would fail in the same way. Nothing more is sent for the rows that are left.
         """
-        cost = 0
-        answer: Answer | None = None
-
-        def before_sleep(state: RetryCallState) -> None:
-            nonlocal cost
-            error, wait = error_of(state), state.upcoming_sleep
-            cost = effort.pay_for_retry(error)
-            if isinstance(error, RateLimitedError) or effort.gateway_seems_down:
-                self.pace.cool_down(wait)  # the trouble is not this row's: all workers wait together
-            logger.debug("attempt %d: %s, next in %.2f s", state.attempt_number, type(error).__name__, wait)
-            observer.on_wait(wait, error)
-
-        async for attempt in self._policy.retrying(effort, before_sleep):
-            with attempt:
-                arrived = time.monotonic()
-                async with self._started(effort.concurrency) as start:
-                    # Before the look-up: what happens during it is news that this attempt cannot heed any more.
-                    begun = time.monotonic()
-                    attempt.retry_state.start_time += begun - arrived
-                    if await has_come():
-                        start.sent = False
-                        return None
-                    try:
-                        answer = await self._attempt(text, recipe, observer)
-                    except RejectedTextError:
-                        effort.rejected()
-                        raise
-                    except (TransientError, BadAnswerError) as error:
-                        if isinstance(error, RateLimitedError):
-                            # Whether this row is tried again or not: the limit is the account's.
-                            self._met_limit = _MetLimit(begun, time.monotonic())
-                            self.pace.cool_down(error.retry_after or 0.0)
-                        effort.failed(error, begun, text)
-                        raise
-                    effort.succeeded(begun, cost)
-                    if self._met_limit is not None and begun > self._met_limit.heard:
-                        self._met_limit = None
-        return answer
+        trials = [Trial(texts)]
+        is_first_batch = len(texts) > 1 and not self.knows_of_batches
+        rejected: RowError | None = None
+        while trials:
+            trial = trials.pop()
+            if len(trial.texts) > self.batch_size(len(trial.texts)):  # fewer than when they were put together
+                trials.extend(reversed(trial.halves()))
+                continue
+            failures: Mapping[int, GatewayError] = {}
+            again: list[Trial] = []
+            last: GatewayError | None = None
+            try:
+                failures = await self._attempt(trial, recipe, job, effort)
+            except BatchUnavailableError as error:
+                self._dialect.do_without_batches(error)
+                again = trial.halves()
+            except RowError as error:
+                last, again = error, trial.halves()
+                rejected = error
+            except TransientError as error:
+                last = await self._last_error(error, trial, job, effort)
+                again = trial.after(error) if last is None else trial.halves()
+            if last is not None and not again:
+                failures = dict.fromkeys(trial.texts, last)
+            is_first_batch &= not failures
+            for row, failure in failures.items():
+                job.on_failure(row, failure)
+            trials.extend(reversed(again))
+        if is_first_batch and rejected is not None:  # although none of its texts is, alone
+            self._dialect.do_without_batches(BatchUnavailableError.because("it rejects them", status=rejected.status))
 
     async def probe(self) -> Probe:
         """Ask the free list of models whether the token works. Any other answer raises its error."""
@@ -198,70 +201,102 @@ class GatewayClient:
         if reply.status == 404 or (reply.status == 200 and not reply.is_json):
             return Probe(Verdict.UNKNOWN, offset)
         if reply.status != 200:
-            raise self._error(reply)
+            raise self._dialect.error(reply)
         return Probe(Verdict.ACCEPTED, offset)
 
-    @asynccontextmanager
-    async def _started(self, concurrency: Concurrency) -> AsyncIterator[Start]:
-        """Enter with a place and a start; queue again for both where places became fewer while this one waited."""
-
-        def is_crowded() -> bool:
-            if self._met_limit is not None:
-                concurrency.strained(self._met_limit.begun)  # perhaps by a request of another job
-            return concurrency.is_crowded
-
+    async def _attempt(self, trial: Trial, recipe: Recipe, job: Job, effort: Effort) -> Mapping[int, GatewayError]:
+        """Send the texts that are still wanted, and hand their vectors over; return why others have none."""
+        trial.attempts += 1
         while True:
-            async with concurrency, self.pace.start(unless=is_crowded) as start:
-                if start is not None:
-                    yield start
-                    return
+            async with effort.concurrency:
+                start = await self.pace.start(len(trial.texts), unless=partial(self._is_crowded, effort.concurrency))
+                if start is None:  # places became fewer while this one waited: it queues again for both
+                    continue
+                try:
+                    return await self._started(start, trial, recipe, job, effort)
+                finally:
+                    await self.pace.end(start)
 
-    async def _attempt(self, text: str, recipe: Recipe, observer: AttemptObserver) -> Answer:
-        spelling = self._spelling
-        content = embed_body(text, recipe, spelling)
-        observer.on_send()
-        reply = await self._transport.exchange("POST", embed_path(recipe.model), content)
-        if reply.status != 200:
-            raise self._error(reply)
-        if not reply.is_json:
-            kind = quote(reply.headers.get("content-type", "nothing"))
-            raise WrongAddressError.because(f"HTTP 200, but {kind} instead of JSON", status=200)
-        if Envelope.read(reply.body) is not None:
-            raise self._error(reply)
-        values, tokens = parse_embedding(reply.body)
-        self._check_dimension(len(values), recipe, spelling)
-        return Answer(values, reply.headers.get(OFFLINE_LABEL_HEADER) or host_of(self.base_url), tokens)
+    def _is_crowded(self, concurrency: Concurrency) -> bool:
+        if self._met_limit is not None:
+            concurrency.strained(self._met_limit.begun)  # perhaps by a request of another job
+        return concurrency.is_crowded
 
-    def _error(self, reply: Reply) -> GatewayError:
-        error = error_from(reply.status, reply.headers, reply.body, now=time.time(), scrub=self._transport.scrub)
-        wait = error.retry_after or 0.0
-        if isinstance(error, RateLimitedError) and wait >= self._policy.row_timeout:
-            told = LongWaitError.because(f"{wait:,.0f} s", status=error.status)
-            told.code, told.request_id, told.retry_after = error.code, error.request_id, wait
-            return told
-        return error
+    async def _started(
+        self, start: Start, trial: Trial, recipe: Recipe, job: Job, effort: Effort
+    ) -> Mapping[int, GatewayError]:
+        # Before the look-up: what happens during it is news that this attempt cannot heed any more.
+        begun = time.monotonic()
+        wanted = await job.still_wanted(trial.texts.keys())
+        if len(wanted) < len(trial.texts):
+            trial.texts = {row: trial.texts[row] for row in wanted}
+        if not trial.texts:
+            start.sent = False
+            return {}
+        try:
+            outcomes = await self._exchange(list(trial.texts.values()), recipe, job)
+        except GatewayError as error:
+            self._note_failure(error, begun, trial.texts.values(), effort)
+            raise
+        finally:
+            trial.seconds += time.monotonic() - begun
+        return self._hand_over(outcomes, trial, begun, job, effort)
 
-    def _check_dimension(self, length: int, recipe: Recipe, spelling: DimensionSpelling) -> None:
-        if length == recipe.dimension:
-            return
-        first = spelling is self._spelling is DimensionSpelling.DOCUMENTED
-        if length > recipe.dimension and first:
-            self._spelling = DimensionSpelling.CAMEL_CASE
-        told = f"asked {recipe.dimension}, got {length} from {recipe.model}"
-        if length < recipe.dimension or not facts_of(recipe.model).prefixes_are_vectors:
-            raise DimensionError.because(told, status=200)
-        if not recipe.unit_length:
-            # Whether the gateway would have normalised the shorter vector is not known: no prefix is "as received".
-            raise DimensionError(
-                f"{DimensionError.meaning} ({told}), and --raw cannot cut it.\n"
-                "Next: run it again (the dimension's other spelling is used from now on), or leave out --raw.",
-                status=200,
-            )
-        if first:
-            self._notices.append(
-                f"The gateway ignored output_dimensionality and sent {length} values: their first "
-                f"{recipe.dimension} are the vector. From now on outputDimensionality is used; nothing is sent twice."
-            )
+    def _note_failure(self, error: GatewayError, begun: float, texts: Iterable[str], effort: Effort) -> None:
+        if isinstance(error, RateLimitedError):
+            # Whether it is tried again or not: the limit is the account's.
+            self._met_limit = _MetLimit(begun, time.monotonic())
+            self.pace.cool_down(error.retry_after or 0.0)
+        if isinstance(error, TransientError | BadAnswerError):
+            effort.failed(error, begun, texts)
+        elif isinstance(error, RejectedTextError | BatchUnavailableError):
+            effort.answered()
+
+    def _hand_over(
+        self, outcomes: Sequence[Answer | GatewayError], trial: Trial, begun: float, job: Job, effort: Effort
+    ) -> Mapping[int, GatewayError]:
+        failures: dict[int, GatewayError] = {}
+        for row, outcome in zip(trial.texts, outcomes, strict=True):
+            if isinstance(outcome, Answer):
+                job.on_answer(row, outcome)
+            else:
+                failures[row] = outcome
+        if len(failures) < len(outcomes):
+            effort.succeeded(begun, trial.cost)
+            if self._met_limit is not None and begun > self._met_limit.heard:
+                self._met_limit = None
+        # After the vectors, which are paid for: one of these may end the job.
+        for row, failure in failures.items():
+            self._note_failure(failure, begun, [trial.texts[row]], effort)
+            if isinstance(failure, StopJobError):
+                raise failure
+        return failures
+
+    async def _last_error(self, error: TransientError, trial: Trial, job: Job, effort: Effort) -> TransientError | None:
+        """Wait before the next attempt; return the error with which the trial ends where there is none."""
+        wait = self._policy.wait(error, trial, effort, draw=random.random())  # noqa: S311 - a spread, no secret
+        if self._policy.gives_up(error, trial, wait, effort):
+            return error
+        try:
+            trial.cost = effort.pay_for_retry(error)
+        except TransientError as last:
+            return last
+        if isinstance(error, RateLimitedError) or effort.gateway_seems_down:
+            self.pace.cool_down(wait)  # the trouble is not these rows': all workers wait together
+        logger.debug("attempt %d: %s, next in %.2f s", trial.attempts, type(error).__name__, wait)
+        job.on_wait(trial.texts.keys(), wait, error)
+        await asyncio.sleep(wait)
+        trial.seconds += wait
+        return None
+
+    async def _exchange(self, texts: Sequence[str], recipe: Recipe, job: Job) -> Sequence[Answer | GatewayError]:
+        question = self._dialect.question(texts, recipe)
+        job.on_send()
+        try:
+            reply = await self._transport.exchange("POST", question.path, question.body, question.largest_answer)
+        finally:
+            job.on_reply()
+        return self._dialect.outcomes(question, reply)
 
 
 def _clock_offset(date: str | None) -> float | None:

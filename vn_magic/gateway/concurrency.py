@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Self
 
-from anyio import CapacityLimiter
+from anyio import CapacityLimiter, WouldBlock
 
 from vn_magic.settings import FIRST_CONCURRENCY, MOST_CONCURRENCY
 
@@ -31,7 +31,10 @@ class Concurrency:
         self._backed_off_at = 0.0
 
     async def __aenter__(self) -> Self:
-        await self._places.acquire()
+        try:
+            self._places.acquire_nowait()  # with a place at hand anyio's wait would cost two turns of the loop
+        except WouldBlock:
+            await self._places.acquire()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from vn_magic.exceptions import DeadlineError, RateLimitedError, TransientError
 from vn_magic.gateway.budget import RetryBudget
 from vn_magic.gateway.circuit import Circuit, Failure
@@ -47,19 +49,19 @@ class Effort:
         self._budget.give_back(cost)
         self.concurrency.clean(begun)
 
-    def rejected(self) -> None:
-        """Note that a text was rejected: the gateway works."""
+    def answered(self) -> None:
+        """Note an answer that is no vector and no failure either, as the rejection of a text: the gateway works."""
         self._circuit.answered()
 
-    def failed(self, error: Failure, begun: float, text: str) -> None:
-        """Note a failed attempt for a text that began then.
+    def failed(self, error: Failure, begun: float, texts: Iterable[str]) -> None:
+        """Note a failed attempt for these texts that began then.
 
         Raises
         ------
         OutageError
             When nothing has succeeded for too long.
         """
-        self._circuit.failed(error, begun, text)
+        self._circuit.failed(error, begun, texts)
         if isinstance(error, RateLimitedError | DeadlineError) or self.gateway_seems_down:
             self.concurrency.strained(begun)
 

@@ -19,7 +19,7 @@ from vn_magic.forks import ForkGuard
 T = TypeVar("T")
 
 _SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS starts (entry INTEGER PRIMARY KEY, origin TEXT, begun REAL, until REAL)",
+    "CREATE TABLE IF NOT EXISTS starts (entry INTEGER PRIMARY KEY, origin TEXT, texts INTEGER, begun REAL, until REAL)",
     "CREATE INDEX IF NOT EXISTS starts_by_end ON starts (origin, until)",
 )
 
@@ -27,11 +27,11 @@ _SCHEMA = (
 def ledger_path() -> Path:
     """Return where this user's kernels on this machine meet: a folder of the machine, not of a network home."""
     user = f"-{os.getuid()}" if hasattr(os, "getuid") else ""  # Windows' temporary folder is the user's own
-    return Path(tempfile.gettempdir()) / f"vn-magic{user}" / "starts.sqlite3"
+    return Path(tempfile.gettempdir()) / f"vn-magic{user}" / "rates.sqlite3"
 
 
 class StartLedger:
-    """The requests to one origin that are under way, or ended less than a window ago.
+    """The texts in requests to one origin that are under way, or ended less than a window ago.
 
     Times are of `time.monotonic`, which all processes of a machine share. Used on one loop; nothing is opened before
     the first call. What cannot be shared is counted for this process alone, and `notices` says so.
@@ -55,21 +55,23 @@ class StartLedger:
         self._inode = 0
         self._guard = ForkGuard(self.close)
 
-    def take(self, until: float, limit: int) -> int | None:
-        """Enter a start where fewer than ``limit`` count just now; return its entry, None where there is no room."""
+    def take(self, until: float, limit: int, texts: int = 1) -> int | None:
+        """Enter a start where at most ``limit`` texts count with it; return its entry, None where there is no room."""
         now = time.monotonic()
         self._own = {entry: start for entry, start in self._own.items() if start.until > now}
-        row = self._in_file(lambda file: self._take_row(file, until, limit))
+        row = self._in_file(lambda file: self._take_row(file, until, limit, texts))
         if self._path is not None:
-            return None if row is None else self._enter(until, row)
-        return self._enter(until) if len(self._own) < limit else None
+            return None if row is None else self._enter(until, texts, row)
+        own = sum(start.texts for start in self._own.values())
+        return self._enter(until, texts) if own + texts <= limit else None
 
-    def add(self, untils: Sequence[float]) -> list[int]:
-        """Enter starts that were made before there was a limit; return their entries, none when it has to wait."""
-        rows = self._in_file(lambda file: [self._insert(file, time.monotonic(), until) for until in untils])
+    def add(self, starts: Sequence[tuple[float, int]]) -> list[int]:
+        """Enter starts, ``(until, texts)``, from before there was a limit; return entries, none when it has to wait."""
+        now = time.monotonic()
+        rows = self._in_file(lambda file: [self._insert(file, now, until, texts) for until, texts in starts])
         if self._path is not None:
-            return [self._enter(until, row) for until, row in zip(untils, rows or [], strict=False)]
-        return [self._enter(until) for until in untils]
+            return [self._enter(until, texts, row) for (until, texts), row in zip(starts, rows or [], strict=False)]
+        return [self._enter(until, texts) for until, texts in starts]
 
     def end(self, entry: int, until: float) -> bool:
         """Note that a request has ended and counts until then; False where another kernel is writing just now."""
@@ -88,22 +90,22 @@ class StartLedger:
                 self._file.close()
                 self._file = None
 
-    def _enter(self, until: float, row: int = 0) -> int:
+    def _enter(self, until: float, texts: int, row: int = 0) -> int:
         entry = next(self._entries)
-        self._own[entry] = _Start(until, row)
+        self._own[entry] = _Start(until, texts, row)
         return entry
 
-    def _take_row(self, file: sqlite3.Connection, until: float, limit: int) -> int | None:
+    def _take_row(self, file: sqlite3.Connection, until: float, limit: int, texts: int) -> int | None:
         now = time.monotonic()  # in the transaction: others have written before it began
         file.execute("DELETE FROM starts WHERE origin = ? AND until <= ?", (self._origin, now))
         # What began after now was written before this machine was started again.
-        counted = "SELECT count(*) FROM starts WHERE origin = ? AND until > ? AND begun <= ?"
-        (starts,) = file.execute(counted, (self._origin, now, now)).fetchone()
-        return self._insert(file, now, until) if starts < limit else None
+        counted = "SELECT total(texts) FROM starts WHERE origin = ? AND until > ? AND begun <= ?"
+        (under_way,) = file.execute(counted, (self._origin, now, now)).fetchone()
+        return self._insert(file, now, until, texts) if under_way + texts <= limit else None
 
-    def _insert(self, file: sqlite3.Connection, now: float, until: float) -> int:
-        insert = "INSERT INTO starts (origin, begun, until) VALUES (?, ?, ?)"
-        return file.execute(insert, (self._origin, now, until)).lastrowid or 0
+    def _insert(self, file: sqlite3.Connection, now: float, until: float, texts: int) -> int:
+        insert = "INSERT INTO starts (origin, texts, begun, until) VALUES (?, ?, ?, ?)"
+        return file.execute(insert, (self._origin, texts, now, until)).lastrowid or 0
 
     def _in_file(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
         """Do the work in one transaction; None where another kernel is writing just now, or there is no file."""
@@ -159,9 +161,10 @@ class StartLedger:
 
 @dataclass(slots=True, eq=False)
 class _Start:
-    """A start of this process: until when it counts, and its row in the file."""
+    """A start of this process: until when its texts count, and its row in the file."""
 
     until: float
+    texts: int
     row: int
 
 

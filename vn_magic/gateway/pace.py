@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from vn_magic.gateway.ledger import StartLedger
@@ -20,6 +20,8 @@ class Start:
 
     Attributes
     ----------
+    texts
+        How many it carries: services count texts, not calls.
     entry
         Its place in the ledger, when it has one.
     sent
@@ -27,6 +29,7 @@ class Start:
     """
 
     until: float
+    texts: int = 1
     entry: int | None = None
     sent: bool = True
 
@@ -48,7 +51,7 @@ class Pace:
     timeout
         Seconds after which a request has ended in any case; what a killed kernel leaves behind counts no longer.
     window
-        Seconds over which ``requests_per_minute`` is counted. A minute, except in tests.
+        Seconds over which ``requests_per_minute``, a number of texts, is counted. A minute, except in tests.
     """
 
     def __init__(self, ledger: StartLedger, *, timeout: float, window: float = 60.0) -> None:
@@ -64,7 +67,7 @@ class Pace:
 
     @contextmanager
     def limited_to(self, requests_per_minute: int | None) -> Iterator[None]:
-        """Never start more than this many requests in any window; None for no limit. Of several the lowest holds."""
+        """Never start more than this many texts in any window; None for no limit. Of several the lowest holds."""
         if requests_per_minute is None:
             yield
             return
@@ -79,24 +82,20 @@ class Pace:
         self._open_at = max(self._open_at, time.monotonic() + seconds)
 
     @property
+    def limit(self) -> int | None:
+        """The most texts that may start in a window just now, None without a limit."""
+        return min(self._limits, default=None)
+
+    @property
     def remaining(self) -> float:
         """Seconds until the cool-down ends, 0 when there is none."""
         return max(0.0, self._open_at - time.monotonic())
 
-    @asynccontextmanager
-    async def start(self, *, unless: Callable[[], bool] = _never) -> AsyncIterator[Start | None]:
-        """Enter when a request may start; it has ended when this is left.
+    async def start(self, texts: int = 1, *, unless: Callable[[], bool] = _never) -> Start | None:
+        """Return when a request with so many texts may start; `end` it in any case.
 
-        Yields None, and counts nothing, where ``unless`` holds when its turn has come.
+        Returns None, and counts nothing, where ``unless`` holds when its turn has come.
         """
-        start = await self._admitted(unless)
-        try:
-            yield start
-        finally:
-            if start is not None:
-                await self._end(start)
-
-    async def _admitted(self, unless: Callable[[], bool]) -> Start | None:
         # One at a time looks at the ledger, and those who came first start first.
         async with self._turn:
             while True:
@@ -104,13 +103,13 @@ class Pace:
                     await asyncio.sleep(remaining)
                 if unless():
                     return None
-                start = Start(time.monotonic() + self._timeout + self._window)
+                start = Start(time.monotonic() + self._timeout + self._window, texts)
                 if not self._limits:
                     self._forget_old()
                     self._unlimited.append(start)
                     return start
                 if self._has_entered_unlimited():
-                    start.entry = self._ledger.take(start.until, min(self._limits))
+                    start.entry = self._ledger.take(start.until, min(self._limits), texts)
                     if start.entry is not None:
                         return start
                 await asyncio.sleep(self._pause)
@@ -120,12 +119,13 @@ class Pace:
         self._forget_old()
         if not self._unlimited:
             return True
-        entries = self._ledger.add([start.until for start in self._unlimited])
+        entries = self._ledger.add([(start.until, start.texts) for start in self._unlimited])
         for entry in entries:
             self._unlimited.popleft().entry = entry
         return not self._unlimited
 
-    async def _end(self, start: Start) -> None:
+    async def end(self, start: Start) -> None:
+        """Note that a request has ended, or was not sent after all."""
         start.until = time.monotonic() + (self._window if start.sent else 0.0)
         for _ in range(_TRIES_TO_END):
             if start.entry is None or self._ledger.end(start.entry, start.until):

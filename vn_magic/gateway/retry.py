@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
-
-from tenacity import (
-    AsyncRetrying,
-    RetryCallState,
-    retry_if_exception_type,
-    stop_after_attempt,
-    stop_any,
-    stop_before_delay,
-    wait_random,
-)
 
 from vn_magic.exceptions import ConnectionFailedError, RateLimitedError, TransientError
 
@@ -46,6 +36,41 @@ class FailureRun(Protocol):
         """Whether it seems to be the gateway that fails, and not single texts."""
 
 
+@dataclass(slots=True)
+class Trial:
+    """Texts that are sent together, and what has been tried for them so far.
+
+    Attributes
+    ----------
+    texts
+        By row.
+    attempts
+        How many there were.
+    seconds
+        Their time and that of the waits between them; time spent at the gate, before a request may start, is not
+        counted.
+    cost
+        What the last retry took from the job's budget.
+    """
+
+    texts: Mapping[int, str]
+    attempts: int = 0
+    seconds: float = 0.0
+    cost: int = 0
+
+    def halves(self) -> list[Trial]:
+        """Return two new trials of the same texts; none where it is one text."""
+        texts = list(self.texts.items())
+        middle = len(texts) // 2
+        return [Trial(dict(texts[:middle])), Trial(dict(texts[middle:]))] if middle else []
+
+    def after(self, error: TransientError) -> list[Trial]:
+        """Return what is tried next: halves, where one of the texts may be why it failed."""
+        if isinstance(error, RateLimitedError | ConnectionFailedError):
+            return [self]
+        return [replace(self, texts=half.texts) for half in self.halves()] or [self]
+
+
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """How often and how patiently a row is tried.
@@ -59,8 +84,7 @@ class RetryPolicy:
     connection_attempts
         The most where nothing has ever answered: a wrong address should not take half a minute to say so.
     row_timeout
-        Seconds of attempts and waits after which no further attempt starts; time spent at the gate, before a request
-        may start, is not counted.
+        Seconds of attempts and waits after which no further attempt starts.
     first_backoff, longest_backoff
         Seconds; full jitter draws from zero to the exponential bound between them (AWS Architecture Blog,
         "Exponential Backoff And Jitter", 2015).
@@ -73,48 +97,31 @@ class RetryPolicy:
     first_backoff: float = 0.5
     longest_backoff: float = 30.0
 
-    def retrying(self, job: FailureRun, before_sleep: Callable[[RetryCallState], None]) -> AsyncRetrying:
-        """Return the loop around one row. tenacity's loops carry state, so every row needs its own."""
-        return AsyncRetrying(
-            retry=retry_if_exception_type(TransientError),
-            wait=lambda state: self.wait(state, job),
-            stop=lambda state: self.stop(state, job),
-            before_sleep=before_sleep,
-            reraise=True,
-        )
-
-    def wait(self, state: RetryCallState, job: FailureRun) -> float:
+    def wait(self, error: TransientError, trial: Trial, job: FailureRun, *, draw: float) -> float:
         """Return the seconds before the next attempt: as the service named them, else full jitter.
 
+        ``draw``, a random number from 0 to 1, says where in its range the wait lies.
         The bound doubles with the row's attempts, or with the job's failures in a row where it is the gateway that
         fails. In such a run half of the wait is certain, so that its length can be relied on.
         """
-        named = error_of(state).retry_after
+        named = error.retry_after
         if not named:
-            run = job.run if job.gateway_seems_down or isinstance(error_of(state), RateLimitedError) else 0
-            doublings = min(max(state.attempt_number - 1, run), _MOST_DOUBLINGS)
-            bound = min(self.longest_backoff, self.first_backoff * 2**doublings)
-            return wait_random(bound / 2 if run else 0, bound)(state)
+            run = job.run if job.gateway_seems_down or isinstance(error, RateLimitedError) else 0
+            doublings = min(max(trial.attempts - 1, run), _MOST_DOUBLINGS)
+            bound = min(self.longest_backoff, self.first_backoff * 2.0**doublings)
+            least = bound / 2 if run else 0.0
+            return least + draw * (bound - least)
         # The named wait is a floor. A spread of a tenth keeps a class of thirty from returning as one.
-        return named + wait_random(0, 0.1 * named)(state)
+        return named * (1 + 0.1 * draw)
 
-    def stop(self, state: RetryCallState, job: FailureRun) -> bool:
-        """Whether to give up: the attempts are used up, or the wait would end past the row's deadline."""
-        error = error_of(state)
+    def gives_up(self, error: TransientError, trial: Trial, wait: float, job: FailureRun) -> bool:
+        """Whether no further attempt is made: they are used up, or the wait would end past the row's deadline."""
         attempts = self.attempts
         if isinstance(error, RateLimitedError):
             attempts = self.limited_attempts
         elif isinstance(error, ConnectionFailedError) and not job.reached:
             attempts = self.connection_attempts
-        return stop_any(stop_after_attempt(attempts), stop_before_delay(self.row_timeout))(state)
-
-
-def error_of(state: RetryCallState) -> TransientError:
-    """Return what the last attempt raised. Only transient errors come back for another attempt."""
-    error = state.outcome.exception() if state.outcome else None
-    if not isinstance(error, TransientError):
-        raise TypeError("a wait is asked for after a transient failure only")  # a fault of ours
-    return error
+        return trial.attempts >= attempts or trial.seconds + wait >= self.row_timeout
 
 
 def wait_named_by_server(

@@ -1,54 +1,62 @@
-"""Bytes to the gateway and back. The one file that imports httpx."""
+"""One request to the gateway and its whole answer, whatever carries them."""
 
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
+from typing import TYPE_CHECKING, cast
 
-import aiohttp
 import httpx
-from httpx_aiohttp import AiohttpTransport
 
 from vn_magic.credentials import Token
-from vn_magic.exceptions import (
-    ConnectionFailedError,
-    DeadlineError,
-    GatewayError,
-    SettingsError,
-    UnreadableAnswerError,
-    UpstreamError,
-    WrongAddressError,
-)
-from vn_magic.gateway.envelopes import quote
-from vn_magic.settings import host_of, is_loopback, origin_of
+from vn_magic.exceptions import DeadlineError, GatewayError, UnreadableAnswerError
+from vn_magic.gateway.wire import largest_body
+from vn_magic.settings import host_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-# 3072 values of 25 characters are 77 kB; a body beyond this is not an answer to one text.
-LARGEST_BODY = 2 * 1024 * 1024
-# More than the workers of a job, so that a panel job and a cell can run side by side.
-CONNECTIONS = 256
+_Way = tuple[
+    httpx.AsyncBaseTransport,
+    tuple[type[BaseException], ...],
+    Callable[[BaseException, str, Callable[[str], str]], GatewayError],
+]
+
+LARGEST_BODY = largest_body(1)
+_HEADERS = (
+    (b"Accept", b"application/json"),
+    (b"Accept-Encoding", b"identity"),
+    (b"Accept-Language", b"en"),
+    (b"User-Agent", f"python-httpx/{httpx.__version__}".encode("ascii")),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer that was read to its end. Header names are in lower case; headers are scrubbed of the token."""
+    """An answer that was read to its end. Headers are looked up without regard to case, and without the token."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    is_json: bool
 
-    @property
-    def is_json(self) -> bool:
-        """Whether the answer says that it is JSON."""
-        return "json" in self.headers.get("content-type", "").lower()
+
+class _ScrubbedHeaders(Mapping[str, str]):
+    """Headers by lower-case name, without the token. Scrubbed as they are read: of most answers none ever is."""
+
+    def __init__(self, headers: Mapping[str, str], scrub: Callable[[str], str]) -> None:
+        self._headers = headers
+        self._scrub = scrub
+
+    def __getitem__(self, name: str) -> str:
+        return self._scrub(self._headers[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._headers)
+
+    def __len__(self) -> int:
+        return len(self._headers)
 
 
 class Transport:
@@ -70,148 +78,95 @@ class Transport:
     """
 
     def __init__(self, base_url: str, token: Token | None, *, timeout: float, app: ASGIApp | None) -> None:
+        self._base_url = base_url
         self._host = host_of(base_url)
         self._token = token
         self._timeout = timeout
-        self._http = httpx.AsyncClient(
-            base_url=base_url,
-            transport=httpx.ASGITransport(app) if app else _network_transport(base_url),
-            auth=_BearerAuth(token, origin_of(base_url)) if token else None,
-            headers={"Accept": "application/json", "Accept-Encoding": "identity", "Accept-Language": "en"},
-            follow_redirects=False,
-            trust_env=False,
-            timeout=None,  # noqa: S113 - `exchange` bounds the whole request, which no httpx timeout does
-        )
+        # Without httpx.AsyncClient around it: that costs as much again, and redirects, cookies and the environment's
+        # proxies and passwords are what must not happen here anyway.
+        self._http, self._errors, self._error_of = _way_to(base_url, app)
+        self._urls: dict[str, httpx.URL] = {}
 
     async def close(self) -> None:
         """Close all connections."""
         await self._http.aclose()
 
-    async def exchange(self, method: str, path: str, content: bytes | None = None) -> Reply:
-        """Send, and read the whole answer under a cap and a deadline.
+    async def exchange(
+        self, method: str, path: str, content: bytes | None = None, largest_body: int = LARGEST_BODY
+    ) -> Reply:
+        """Send to a path below the base URL, and read the whole answer under a cap and a deadline.
 
         Raises
         ------
         GatewayError
-            What httpx, aiohttp and asyncio raise, translated: ConnectionFailedError, UpstreamError, DeadlineError,
+            What the way there and asyncio raise, translated: ConnectionFailedError, UpstreamError, DeadlineError,
             UnreadableAnswerError, WrongAddressError for a certificate that does not hold.
         """
-        headers = {"Content-Type": "application/json"} if content is not None else None
-        with _translated(self._host, self._timeout, self.scrub):
-            async with (
-                asyncio.timeout(self._timeout),
-                self._http.stream(method, path, content=content, headers=headers) as response,
-            ):
-                try:
-                    body = await _read_bounded(response)
-                except UnreadableAnswerError:
-                    if response.status_code == 200:
-                        raise
-                    body = b""  # the status of a failure says enough: a 401 is never tried again
-        told = {name.lower(): self.scrub(value) for name, value in response.headers.items()}
-        return Reply(response.status_code, told, body)
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._exchange(self._request(method, path, content), largest_body)
+        except TimeoutError:
+            raise DeadlineError.because(f"{self._host}, {self._timeout:g} s") from None
+        except self._errors as error:
+            raise self._error_of(error, self._host, self.scrub) from None
+
+    async def _exchange(self, request: httpx.Request, largest_body: int) -> Reply:
+        response = await self._http.handle_async_request(request)
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers.raw}
+        try:
+            body = await _read_bounded(response, headers, largest_body)
+        except UnreadableAnswerError:
+            if response.status_code == 200:
+                raise
+            body = b""  # the status of a failure says enough: a 401 is never tried again
+        finally:
+            await response.aclose()
+        is_json = "json" in headers.get("content-type", "").lower()
+        return Reply(response.status_code, _ScrubbedHeaders(headers, self.scrub), body, is_json)
 
     def scrub(self, text: str) -> str:
         """Mask the token. A gateway may quote what it refuses, and a broken one whatever it was sent."""
         return self._token.scrub(text) if self._token else text
 
-
-class _BearerAuth(httpx.Auth):
-    """Adds the token to requests for its own origin and to no others."""
-
-    def __init__(self, token: Token, origin: str) -> None:
-        self._token = token
-        self._origin = httpx.URL(origin)
-
-    def sync_auth_flow(self, request: httpx.Request) -> Any:  # noqa: ANN401 - never called; httpx's signature
-        raise NotImplementedError("this client is asynchronous")
-
-    async def async_auth_flow(self, request: httpx.Request) -> Any:  # noqa: ANN401 - httpx's generator
-        url = request.url
-        if (url.scheme, url.host, url.port) == (self._origin.scheme, self._origin.host, self._origin.port):
-            request.headers["Authorization"] = f"Bearer {self._token.reveal()}"
-        yield request
+    def _request(self, method: str, path: str, content: bytes | None) -> httpx.Request:
+        """Return a request to the base URL's own origin, the only one that ever sees the token."""
+        url = self._urls.get(path)
+        if url is None:
+            url = self._urls[path] = httpx.URL(self._base_url + path)
+        headers = [(b"Host", url.netloc), *_HEADERS]
+        if self._token is not None:
+            headers.append((b"Authorization", f"Bearer {self._token.reveal()}".encode("ascii")))
+        if content is None:
+            return httpx.Request(method, url, headers=headers)
+        headers.append((b"Content-Type", b"application/json"))
+        headers.append((b"Content-Length", b"%d" % len(content)))
+        # As a stream, so that httpx does not read its own headers again, for a fifth of what a whole exchange costs.
+        return httpx.Request(method, url, headers=headers, stream=httpx.ByteStream(content))
 
 
-def _network_transport(base_url: str) -> AiohttpTransport:
-    """Return the transport for one gateway, through the system's proxy for it where there is one.
+def _way_to(base_url: str, app: ASGIApp | None) -> _Way:
+    """Return what carries requests, what that may raise, and what it means."""
+    if app is None:
+        # Imported here: a quarter of a second that nobody should wait for who works offline.
+        from vn_magic.gateway.network import ERRORS, NetworkTransport, error_of  # noqa: PLC0415 - see above
 
-    httpx does not read the proxy variables once it is given a transport, and aiohttp's own ``trust_env`` would
-    put a password from ``~/.netrc`` in the place of the token.
-    """
-    return AiohttpTransport(
-        limits=httpx.Limits(max_connections=CONNECTIONS, keepalive_expiry=60.0), proxy=_proxy_for(base_url)
-    )
-
-
-def _proxy_for(base_url: str) -> httpx.Proxy | None:
-    parts = urlsplit(base_url)
-    proxies = getproxies()
-    host = parts.hostname or ""
-    address = proxies.get(parts.scheme) or proxies.get("all")
-    # Plain http is allowed to this machine because it stays here; through a proxy the token would travel in the clear.
-    if not address or is_loopback(host) or proxy_bypass(host):
-        return None
-    address = address if "://" in address else f"http://{address}"
-    if not address.startswith("http"):
-        raise SettingsError(
-            f"The proxy for {parts.scheme} is of a kind that cannot be used here ({urlsplit(address).scheme}).\n"
-            "Next: set HTTPS_PROXY to an http:// proxy, or list the gateway's host in NO_PROXY."
-        )
-    return httpx.Proxy(address)
+        return NetworkTransport(base_url), ERRORS, error_of
+    return httpx.ASGITransport(app), (), _never
 
 
-async def _read_bounded(response: httpx.Response) -> bytes:
-    """Return the raw body, never more than LARGEST_BODY and never unpacked: identity was asked for."""
-    if response.headers.get("content-encoding", "identity").lower() != "identity":
+def _never(error: BaseException, _host: str, _scrub: Callable[[str], str]) -> GatewayError:
+    raise TypeError("an application inside the process has no network errors") from error
+
+
+async def _read_bounded(response: httpx.Response, headers: Mapping[str, str], largest_body: int) -> bytes:
+    """Return the raw body, never more than so many bytes and never unpacked: identity was asked for."""
+    if headers.get("content-encoding", "identity").lower() != "identity":
         raise UnreadableAnswerError.because("it is compressed")
     chunks: list[bytes] = []
     size = 0
-    async for chunk in response.aiter_raw():
+    async for chunk in cast("httpx.AsyncByteStream", response.stream):
         size += len(chunk)
-        if size > LARGEST_BODY:
-            raise UnreadableAnswerError.because(f"more than {LARGEST_BODY} bytes")
+        if size > largest_body:
+            raise UnreadableAnswerError.because(f"more than {largest_body} bytes")
         chunks.append(chunk)
     return b"".join(chunks)
-
-
-@contextmanager
-def _translated(host: str, timeout: float, scrub: Callable[[str], str]) -> Iterator[None]:
-    """Turn what httpx, aiohttp and asyncio raise into this package's errors."""
-    try:
-        yield
-    except TimeoutError:
-        raise DeadlineError.because(f"{host}, {timeout:g} s") from None
-    except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, aiohttp.ClientError, OSError, UnicodeError) as error:
-        raise _network_error(error, host, scrub) from None
-
-
-def _network_error(error: BaseException, host: str, scrub: Callable[[str], str]) -> GatewayError:
-    """Return our error for a foreign one.
-
-    httpx-aiohttp's names mislead in places: a refused connection and a reset by the peer are ConnectTimeout both,
-    so the causes are looked at. aiohttp quotes what it could not parse.
-    """
-    causes = _causes(error)
-    for cause in causes:
-        certificate = getattr(cause, "certificate_error", cause)
-        if isinstance(certificate, ssl.SSLCertVerificationError):
-            return WrongAddressError(
-                f"{host} cannot prove who it is, so the token was not sent. ({certificate.verify_message})\n"
-                "Next: check the base URL, this computer's clock, and any proxy that opens TLS."
-            )
-    reason = next((text for cause in reversed(causes) if (text := str(cause).strip())), type(error).__name__)
-    reason = quote(scrub(reason))
-    unreachable = httpx.ConnectError | httpx.ProxyError | httpx.UnsupportedProtocol | aiohttp.ClientConnectorError
-    if any(isinstance(cause, unreachable) for cause in causes):
-        return ConnectionFailedError.because(f"{host}: {reason}")
-    return UpstreamError(f"The connection broke off before the answer came. ({host}: {reason})\n{UpstreamError.cure}")
-
-
-def _causes(error: BaseException) -> list[BaseException]:
-    causes: list[BaseException] = []
-    step: BaseException | None = error
-    while step is not None and step not in causes:
-        causes.append(step)
-        step = step.__cause__ or step.__context__
-    return causes

@@ -15,11 +15,13 @@ from vn_magic.embeddings import Embeddings
 from vn_magic.explore.labels import shortened
 from vn_magic.notebook.phrases import final_lines, progress_line
 from vn_magic.notebook.strip import strip_html, strip_text
+from vn_magic.portal import POLL_SECONDS
 from vn_magic.progress import ProgressEvent
 
 SHOWN_ROWS = 3
 _TEXT_WIDTH = 60
-_SECONDS_BETWEEN_UPDATES = 0.2
+# Between one tick of the portal and two: a tick that comes a hair early is not to cost a whole one.
+_SECONDS_BETWEEN_UPDATES = 1.5 * POLL_SECONDS
 
 
 class Card:

@@ -12,7 +12,6 @@ from IPython.core.interactiveshell import InteractiveShell
 from vn_magic.notebook.drawing import PICTURES
 from vn_magic.notebook.options import option_names
 from vn_magic.notebook.vn import SUBCOMMANDS
-from vn_magic.pictures import METHODS
 
 Matcher = Callable[[CompletionContext], SimpleMatcherResult]
 
@@ -85,8 +84,12 @@ def _picture(
     options: Mapping[str, str], before: list[str], word: str, variables: Mapping[str, Any]
 ) -> tuple[str, Iterable[str], bool]:
     argument = options.get(before[-1])
+    if argument == "method":
+        from vn_magic.pictures import METHODS  # noqa: PLC0415 - charts wait until somebody draws
+
+        return word, METHODS, True
     if argument is not None:
-        return word, METHODS if argument == "method" else _columns(before, variables, is_cell=False), True
+        return word, _columns(before, variables, is_cell=False), True
     if word.startswith("-"):
         return word, options, True
     return (word, (), False) if "." in word or "[" in word else (word, _frames(variables), False)

@@ -37,6 +37,7 @@ class VnMagic(Configurable):
         allow_none=True, help="Requests under way at once, at most; None lets the gateway's answers decide."
     ).tag(config=True)
     requests_per_minute = Int(allow_none=True, help="Never start more in a minute; None for no limit.").tag(config=True)
+    batch_size = Int(help="Texts in one request, 1 to 100, where the gateway has batches.").tag(config=True)
     request_timeout = Float(help="Seconds for one request from first byte to last.").tag(config=True)
     row_timeout = Float(help="Seconds after which no further attempt is made for a row.").tag(config=True)
     allow_plain_http = Bool(help="Send the token over plain http to another machine. Risky.").tag(config=True)

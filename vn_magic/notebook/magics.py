@@ -63,7 +63,7 @@ class EmbedMagics(Magics):
         request = self._request(parsed, data)
         if parsed.options.dry_run:
             plan, texts = self.session.run(self.session.plan_job(request))
-            show_lines(plan_lines(plan, texts, request.recipe))
+            show_lines(plan_lines(plan, texts, request.recipe, request.options))
             return None
         return self._run(request, parsed)
 
@@ -100,6 +100,7 @@ class EmbedMagics(Magics):
             on_error=options.on_error,
             concurrency=options.concurrency,
             requests_per_minute=options.rpm,
+            batch_size=options.batch_size,
             refresh=options.refresh,
             cache=not options.no_cache,
         )

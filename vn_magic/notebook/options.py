@@ -81,6 +81,7 @@ def embed_parser() -> argparse.ArgumentParser:
     add("--on-error", choices=get_args(OnError), help="stop at the first failing row, or keep going and mark it")
     add("--concurrency", metavar="N", type=int, help="requests under way at once, at most")
     add("--rpm", metavar="N", type=int, help="never start more than N requests in a minute")
+    add("--batch-size", metavar="N", type=int, help="texts in one request, 1 to 100, if the gateway can (default 1)")
     add("--refresh", action="store_true", help="send every text, whatever the cache has")
     add("--no-cache", action="store_true", help="neither read nor write the cache")
     add("--dry-run", action="store_true", help="say what would be sent, and send nothing")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from vn_magic.embeddings import Embeddings, Provenance
 from vn_magic.lookup import Plan
 from vn_magic.models import OFFLINE_MODEL, facts_of
 from vn_magic.progress import ProgressEvent
-from vn_magic.settings import FIRST_CONCURRENCY, Recipe
+from vn_magic.settings import FIRST_CONCURRENCY, JobOptions, Recipe
 from vn_magic.texts import estimated_tokens
 
 _BAR_CELLS = 24
@@ -86,18 +87,19 @@ def place_of(provenance: Provenance) -> str:
     return "offline stand-in: lexical, not semantic" if provenance.model == OFFLINE_MODEL else provenance.source
 
 
-def plan_lines(plan: Plan, texts: Sequence[str | None], recipe: Recipe) -> list[str]:
+def plan_lines(plan: Plan, texts: Sequence[str | None], recipe: Recipe, options: JobOptions) -> list[str]:
     """Return what a dry run has found out."""
     missing = [text for row in plan.missing if (text := texts[row]) is not None]
     unusable = sum(text is None for text in texts)
     tokens = [estimated_tokens(text) for text in missing]
+    requests = math.ceil(len(missing) / options.texts_per_request)
     lines = [
         f"dry run   {plan.rows:,} × {recipe.dimension}   {recipe.model}; nothing was sent",
         " · ".join(
             (
                 f"{plan.cached:,} from cache",
                 counted(plan.duplicates, "duplicate"),
-                f"{counted(len(missing), 'request')} would be sent",
+                f"{counted(requests, 'request')} would be sent",
                 f"≈{sum(tokens):,} tokens",
             )
         ),

@@ -16,7 +16,7 @@ TOKEN_VARIABLE = "VECTORNODE_API_KEY"  # noqa: S105 - the name of a variable, no
 BASE_URL_VARIABLE = "VN_MAGIC_BASE_URL"
 
 
-def serve(port: int, *, drops_dimension: bool, play: str | None, environ: Mapping[str, str]) -> int:
+def serve(port: int, *, drops_dimension: bool, no_batch: bool, play: str | None, environ: Mapping[str, str]) -> int:
     """Serve the stand-in on 127.0.0.1 until Ctrl-C or SIGTERM. Call it from the main thread.
 
     Parameters
@@ -24,7 +24,7 @@ def serve(port: int, *, drops_dimension: bool, play: str | None, environ: Mappin
     port
         TCP port; 0 takes a free one. The line that says "vn-magic stand-in on" names the real one, and once it
         is printed, connections are accepted.
-    drops_dimension, play
+    drops_dimension, no_batch, play
         As for `create_app`.
     environ
         The process's environment. ``VECTORNODE_API_KEY`` is the token to ask for; without it one is made and
@@ -38,7 +38,7 @@ def serve(port: int, *, drops_dimension: bool, play: str | None, environ: Mappin
     given = environ.get(TOKEN_VARIABLE, "").strip()
     token = given or f"sk-offline-{secrets.token_hex(16)}"
     try:
-        app = create_app(token=token, drops_dimension=drops_dimension, play=play)
+        app = create_app(token=token, drops_dimension=drops_dimension, no_batch=no_batch, play=play)
         import uvicorn  # noqa: PLC0415 - an extra, wanted by this command alone
 
         from vn_magic.offline.punctual import PunctualProtocol  # noqa: PLC0415 - imports uvicorn
