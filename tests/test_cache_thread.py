@@ -668,3 +668,24 @@ def test_rows_kept_after_a_clear_was_asked_for_stay(cache: CacheThread, monkeypa
         free.set()
         assert cleared.result(20) == 1
     assert numbers_in(cache, range(1, 3)) == {2}
+
+
+def test_a_row_is_committed_in_time_however_many_look_ups_are_waiting(tmp_path: Path) -> None:
+    cache = CacheThread(EmbeddingCache(tmp_path))
+    seen: list[int] = []
+
+    def take_time(_at: int, _cached: CachedVector) -> None:
+        seen.append(rows_on_disk(tmp_path))
+        time.sleep(COMMIT_SECONDS / 2)
+
+    async def look_up_at_once() -> None:
+        await cache.flush()
+        cache.keep(row(1))
+        wanted = [[row(number).key] for number in range(100, 110)]
+        await asyncio.gather(*(cache.look_up(keys, take_time, prefixes=False) for keys in wanted))
+
+    for number in range(100, 110):
+        cache.keep(row(number))
+    asyncio.run(look_up_at_once())
+    cache.close()
+    assert (seen[0], seen[-1]) == (10, 11)

@@ -194,9 +194,10 @@ class CacheThread:
 
     def _close_group(self) -> None:
         """Have the group committed before anything that is put into the queue from now on."""
+        if self._group is not None:
+            self._question = None  # it is before the group in the queue, and later askers may look for its rows
         group, self._group = self._group, None
         if group is not None:
-            self._question = None  # it is before the group in the queue, and later askers may look for its rows
             self._queue.put(group)
 
     def _running_queue(self) -> _Queue:
@@ -221,13 +222,16 @@ class CacheThread:
         group: _Group = []
         deadline: float | None = None
         while True:
+            left = None if deadline is None else deadline - time.monotonic()
             try:
-                item = queue.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
+                # A group is committed in time however much is waiting in the queue.
+                item = queue.get(timeout=left) if left is None or left > 0 else group
             except Empty:
+                item = group
+            if item is group:
                 with self._lock:
                     if self._group is group:
                         self._group = None
-                item = group
             if isinstance(item, list):
                 self._commit(group)
                 deadline = None if item is group else time.monotonic() + COMMIT_SECONDS

@@ -135,9 +135,17 @@ class EmbeddingJob:
         """Note that a request has ended."""
         self._on_the_way.discard(asyncio.current_task())
 
-    def on_wait(self, rows: Collection[int], seconds: float, error: TransientError) -> None:
-        """Count a retry, and say what is being waited for; there is none once a failure has ended the job."""
+    @property
+    def has_failed(self) -> bool:
+        """Whether a failure has ended the job."""
+        return self._failure is not None
+
+    def on_trouble(self, rows: Collection[int]) -> None:
+        """Note which rows have failed, for the last time or not."""
         self._failing.update(rows)
+
+    def on_wait(self, seconds: float, error: TransientError) -> None:
+        """Count a retry, and say what is being waited for; there is none once a failure has ended the job."""
         if self._failure is not None:
             raise self._failure
         self._retries += 1
@@ -174,6 +182,8 @@ class EmbeddingJob:
             for worker in self._workers:
                 worker.cancel()
             await asyncio.wait(self._workers)
+            for worker in self._workers:
+                worker.cancelled() or worker.exception()  # looked at, or asyncio tells of it on stderr
 
     async def _work(self, waiting: Iterator[int], effort: Effort) -> None:
         while self._failure is None:
@@ -184,16 +194,16 @@ class EmbeddingJob:
             try:
                 await self._embed(rows, effort)
             except GatewayError as error:
-                self._end(error, [row for row in rows if row in self._in_hand])
+                self._end(error, [row for row in rows if row in self._failing])
 
     def _end(self, error: GatewayError, rows: Sequence[int]) -> None:
-        """End the job, or these rows alone.
+        """End the job, or these rows, which have failed, alone.
 
         When all that is left has failed before, an outage is as well these rows' own: another run would meet it too.
         """
         left = self._units - self._new - self._cached - len(self._errors)
         own = error.__cause__ if isinstance(error, OutageError) else None
-        if not isinstance(own, GatewayError) or left > len(self._failing.union(rows)):
+        if not isinstance(own, GatewayError) or not rows or left > len(self._failing):
             self._fail(error)
         elif self._options.on_error == "stop":
             self._fail(own.at_row(rows[0], self._text(rows[0])))
@@ -235,6 +245,8 @@ class EmbeddingJob:
             await self._ask(mine, effort)
         # Not before: two jobs that wait for each other would wait for ever.
         for row in set(rows).difference(mine):
+            if self.has_failed:
+                return
             cached = await self._underway.answer(keys[row])
             if cached is not None and self._lookup.may_serve(cached):
                 self._take_cached(row, cached)

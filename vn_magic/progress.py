@@ -23,7 +23,7 @@ class ProgressEvent(msgspec.Struct, frozen=True):
     failed
         Rows of ``done`` that have no vector.
     requests, retries
-        Attempts sent, and how many of them were not the first for their row.
+        Attempts sent, and how often one that failed was tried again.
     concurrency
         How many requests may be under way at once just now; 0 before any is sent.
     waiting

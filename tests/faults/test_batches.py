@@ -52,6 +52,7 @@ from vn_magic.exceptions import (
 from vn_magic.gateway.circuit import MOST_IN_A_ROW, MOST_LIMITED_IN_A_ROW
 from vn_magic.settings import FIRST_CONCURRENCY, LARGEST_BATCH
 
+REFUSED_TOKEN = answer(401, openai_error("no such token", "new_api_error", ""))
 REJECTED = answer(400, openai_error("* EmbedContentRequest.content: contains no text", "upstream_error", 400))
 
 
@@ -444,3 +445,43 @@ def test_the_rate_counts_texts_and_no_batch_is_larger_than_it(rate: int, size: i
     assert most_in_a_window(times, WINDOW) <= rate
     assert max(map(len, gateway.batches)) == min(rate, size)
     assert Counter(gateway.texts) == once_each(texts)
+
+
+def test_after_an_error_that_ends_the_job_no_half_of_a_rejected_batch_is_sent_any_more() -> None:
+    over = threading.Event()
+
+    def script(arrival: Arrival) -> bytes | Iterable[Step]:
+        if "text 7" in arrival.texts:
+            return [REFUSED_TOKEN]
+        over.wait(30)
+        return [REJECTED]
+
+    with talking_in_batches_to(script) as (session, gateway):
+        running = started(session, texts_of(8), batch_size=4, concurrency=2)
+        until(lambda: len(gateway.received) == 2)
+        time.sleep(0.5)  # the 401 is on its way, and nothing tells when it has ended the job
+        over.set()
+        with pytest.raises(TokenRefusedError):
+            running.result(60)
+        assert len(gateway.received) == 2
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_row_that_another_job_is_asking_for_is_not_said_to_have_failed_with_its_batch() -> None:
+    opened = threading.Event()
+
+    def script(arrival: Arrival) -> bytes:
+        if "slow" not in arrival.texts:
+            return answer(500, openai_error("x", "upstream_error", "do_request_failed"))
+        opened.wait(30)
+        return good(arrival)
+
+    with talking_in_batches_to(script) as (session, gateway):
+        first = started(session, ["slow"])
+        until(lambda: gateway.texts == ["slow"])
+        other = started(session, ["slow", *texts_of(7)], batch_size=8, on_error="keep")
+        with pytest.raises(OutageError):  # not a result in which a row that was never tried has failed
+            other.result(60)
+        opened.set()
+        assert first.result(60).errors == {}
+        assert gateway.texts.count("slow") == 1

@@ -39,8 +39,10 @@ from vn_magic.exceptions import (
     DimensionError,
     GatewayError,
     LongWaitError,
+    ModelUnavailableError,
     RateLimitedError,
     RejectedTextError,
+    StopJobError,
     TokenRefusedError,
     TransientError,
     UnreadableAnswerError,
@@ -230,6 +232,32 @@ def test_a_first_batch_with_a_text_that_is_rejected_alone_too_says_nothing_about
 
     with served(answering(error_answer(400, ""), error_answer(400, ""), vector_answer())) as server:
         asyncio.run(run(server.url))
+
+
+def test_a_model_that_is_not_there_says_nothing_about_batches() -> None:
+    missing = error_answer(404, "NOT_FOUND")
+
+    async def run(url: str) -> None:
+        async with opened(url) as client:
+            with pytest.raises(ModelUnavailableError):
+                await client.embed({0: "a", 1: "b"}, RECIPE, Watch(), client.effort(None))
+            assert not client.knows_of_batches
+
+    with served(answering(missing)) as server:
+        asyncio.run(run(server.url))
+    assert methods([request.path for request in server.received]) == ["batchEmbedContents", "embedContent"]
+
+
+def test_nothing_is_sent_any_more_once_a_client_is_closed() -> None:
+    async def run(url: str) -> None:
+        async with opened(url) as client:
+            pass
+        with pytest.raises(StopJobError, match="closed"):
+            await vector_of(client, "x")
+
+    with served(answering(vector_answer())) as server:
+        asyncio.run(run(server.url))
+    assert server.received == []
 
 
 # Failures: how often, and what they become

@@ -59,6 +59,14 @@ def test_one_text_is_asked_for_alone_and_tells_nothing_about_batches() -> None:
     assert known.has_batches is None
 
 
+def test_a_batch_that_was_on_its_way_when_another_was_refused_brings_them_not_back() -> None:
+    known = dialect()
+    question = known.question(["a", "b"], RECIPE)
+    known.do_without_batches(BatchUnavailableError.because("HTTP 404"))
+    known.outcomes(question, batch([1.0, 0.0], [0.0, 1.0]))
+    assert known.batch_size(100) == 1
+
+
 def test_that_there_are_no_batches_is_said_once() -> None:
     known = dialect()
     for _ in range(3):

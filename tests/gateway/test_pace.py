@@ -286,6 +286,17 @@ def test_whoever_may_not_start_any_more_when_the_turn_comes_is_told_so_and_count
     asyncio.run(job())
 
 
+def test_texts_that_a_limit_will_never_admit_together_are_sent_back_instead_of_holding_up_everybody() -> None:
+    async def job() -> None:
+        pace = paced(3600)
+        with pace.limited_to(5):
+            async with asyncio.timeout(30):
+                assert await pace.start(texts=6) is None
+                assert await pace.start(texts=5) is not None
+
+    asyncio.run(job())
+
+
 def test_a_start_that_was_not_used_does_not_count() -> None:
     async def job() -> None:
         pace = paced(3600)

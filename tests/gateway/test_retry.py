@@ -291,10 +291,11 @@ def test_the_deadline_counts_from_the_first_attempt(seconds: float, wait: float,
 
 @given(texts=st.dictionaries(st.integers(0, 500), st.text(max_size=3), min_size=2, max_size=100))
 def test_halves_have_every_text_once_and_in_order_and_are_halves(texts: dict[int, str]) -> None:
-    first, second = Trial(texts, attempts=3).halves()
+    first, second = Trial(texts, attempts=3, seconds=2.0, cost=5).halves()
     assert [*first.texts.items(), *second.texts.items()] == list(texts.items())
     assert abs(len(first.texts) - len(second.texts)) <= 1
-    assert first.attempts == second.attempts == 0
+    assert (first.attempts, first.seconds) == (second.attempts, second.seconds) == (3, 2.0)
+    assert first.cost + second.cost == 5  # a retry is paid for once, and given back once
 
 
 def test_one_text_has_no_halves() -> None:
@@ -304,7 +305,7 @@ def test_one_text_has_no_halves() -> None:
 @pytest.mark.parametrize("kind", [UpstreamError, DeadlineError, UnreadableAnswerError])
 def test_texts_that_may_be_why_they_failed_are_parted_and_keep_what_was_tried(kind: type[TransientError]) -> None:
     after = Trial({3: "a", 4: "b", 5: "c"}, attempts=2, seconds=7.0, cost=5).after(kind("x"))
-    assert after == [Trial({3: "a"}, 2, 7.0, 5), Trial({4: "b", 5: "c"}, 2, 7.0, 5)]
+    assert after == [Trial({3: "a"}, 2, 7.0, 5), Trial({4: "b", 5: "c"}, 2, 7.0, 0)]
     assert tried(2).after(kind("x")) == [tried(2)]
 
 

@@ -47,6 +47,7 @@ class Watch:
     sends: int = 0
     replies: int = 0
     waits: list[TransientError] = field(default_factory=list)
+    troubled: list[int] = field(default_factory=list)
     heard: Callable[[], None] = lambda: None
     answers: dict[int, Answer] = field(default_factory=dict)
     failures: dict[int, GatewayError] = field(default_factory=dict)
@@ -60,7 +61,14 @@ class Watch:
     def on_reply(self) -> None:
         self.replies += 1
 
-    def on_wait(self, _rows: Collection[int], _seconds: float, error: TransientError) -> None:
+    @property
+    def has_failed(self) -> bool:
+        return False
+
+    def on_trouble(self, rows: Collection[int]) -> None:
+        self.troubled.extend(rows)
+
+    def on_wait(self, _seconds: float, error: TransientError) -> None:
         self.waits.append(error)
         self.heard()
 

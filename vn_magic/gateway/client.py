@@ -6,7 +6,8 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
@@ -14,6 +15,7 @@ from vn_magic.credentials import Token
 from vn_magic.exceptions import (
     BadAnswerError,
     BatchUnavailableError,
+    ConnectionFailedError,
     GatewayError,
     RateLimitedError,
     RejectedTextError,
@@ -41,6 +43,10 @@ logger = logging.getLogger("vn_magic")
 class Job(Protocol):
     """Whose rows are embedded, on the client's loop."""
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether nothing more is to be sent."""
+
     async def still_wanted(self, rows: Collection[int]) -> Collection[int]:
         """Return those of the rows that have not come from elsewhere.
 
@@ -53,8 +59,11 @@ class Job(Protocol):
     def on_reply(self) -> None:
         """Note that the request has ended, whatever came of it."""
 
-    def on_wait(self, rows: Collection[int], seconds: float, error: TransientError) -> None:
-        """Note that an attempt for these rows failed and another follows after a wait."""
+    def on_trouble(self, rows: Collection[int]) -> None:
+        """Note that an attempt for these rows failed."""
+
+    def on_wait(self, seconds: float, error: TransientError) -> None:
+        """Note that another attempt follows after a wait."""
 
     def on_answer(self, row: int, answer: Answer) -> None:
         """Take a row's vector."""
@@ -162,34 +171,50 @@ class GatewayClient:
         """
         trials = [Trial(texts)]
         is_first_batch = len(texts) > 1 and not self.knows_of_batches
-        rejected: RowError | None = None
-        while trials:
+        refused: BatchUnavailableError | None = None
+        while trials and not job.has_failed:
             trial = trials.pop()
             if len(trial.texts) > self.batch_size(len(trial.texts)):  # fewer than when they were put together
                 trials.extend(reversed(trial.halves()))
                 continue
-            failures: Mapping[int, GatewayError] = {}
-            again: list[Trial] = []
-            last: GatewayError | None = None
-            try:
-                failures = await self._attempt(trial, recipe, job, effort)
-            except BatchUnavailableError as error:
-                self._dialect.do_without_batches(error)
-                again = trial.halves()
-            except RowError as error:
-                last, again = error, trial.halves()
-                rejected = error
-            except TransientError as error:
-                last = await self._last_error(error, trial, job, effort)
-                again = trial.after(error) if last is None else trial.halves()
-            if last is not None and not again:
-                failures = dict.fromkeys(trial.texts, last)
-            is_first_batch &= not failures
-            for row, failure in failures.items():
-                job.on_failure(row, failure)
+            again, error = await self._outcome(trial, recipe, job, effort)
             trials.extend(reversed(again))
-        if is_first_batch and rejected is not None:  # although none of its texts is, alone
-            self._dialect.do_without_batches(BatchUnavailableError.because("it rejects them", status=rejected.status))
+            if isinstance(error, BatchUnavailableError):
+                refused = error
+            elif again and is_first_batch and isinstance(error, RowError):
+                refused = BatchUnavailableError.because("it rejects them", status=error.status)
+            elif error is not None and not again:
+                refused, is_first_batch = None, False  # it may be these texts, or their model
+                for row in trial.texts:
+                    job.on_failure(row, error)
+        if refused is not None and not trials:  # although each of its texts was taken alone
+            self._dialect.do_without_batches(refused)
+
+    async def _outcome(
+        self, trial: Trial, recipe: Recipe, job: Job, effort: Effort
+    ) -> tuple[list[Trial], GatewayError | None]:
+        """Make one attempt; return what is to be tried next, and why, where it failed for the last time."""
+        try:
+            failures = await self._attempt(trial, recipe, job, effort)
+        except BatchUnavailableError as error:
+            if error.status == 200:  # paid for, perhaps: nobody's should be again
+                self._dialect.do_without_batches(error)
+            return trial.singly(), error
+        except RowError as error:
+            # Rejected, not failed: its texts have all their attempts before them.
+            return [replace(half, attempts=0) for half in trial.halves()], error
+        except TransientError as error:
+            last = await self._last_error(error, trial, job, effort)
+            if last is None:
+                return trial.after(error), None
+            # A limit, a network that is away and a job without retries are nobody's own.
+            is_own = last is error and not isinstance(error, RateLimitedError | ConnectionFailedError)
+            return trial.halves() if is_own else [], last
+        if failures is None:
+            return [trial], None
+        for row, failure in failures.items():
+            job.on_failure(row, failure)
+        return [], None
 
     async def probe(self) -> Probe:
         """Ask the free list of models whether the token works. Any other answer raises its error."""
@@ -204,18 +229,22 @@ class GatewayClient:
             raise self._dialect.error(reply)
         return Probe(Verdict.ACCEPTED, offset)
 
-    async def _attempt(self, trial: Trial, recipe: Recipe, job: Job, effort: Effort) -> Mapping[int, GatewayError]:
-        """Send the texts that are still wanted, and hand their vectors over; return why others have none."""
-        trial.attempts += 1
-        while True:
-            async with effort.concurrency:
-                start = await self.pace.start(len(trial.texts), unless=partial(self._is_crowded, effort.concurrency))
-                if start is None:  # places became fewer while this one waited: it queues again for both
-                    continue
-                try:
-                    return await self._started(start, trial, recipe, job, effort)
-                finally:
-                    await self.pace.end(start)
+    async def _attempt(
+        self, trial: Trial, recipe: Recipe, job: Job, effort: Effort
+    ) -> Mapping[int, GatewayError] | None:
+        """Send the texts that are still wanted, and hand their vectors over; return why others have none.
+
+        Returns None where places became fewer while this one waited: it has to queue again.
+        """
+        async with effort.concurrency:
+            start = await self.pace.start(len(trial.texts), unless=partial(self._is_crowded, effort.concurrency))
+            if start is None:
+                return None
+            trial.attempts += 1
+            try:
+                return await self._started(start, trial, recipe, job, effort)
+            finally:
+                await self.pace.end(start)
 
     def _is_crowded(self, concurrency: Concurrency) -> bool:
         if self._met_limit is not None:
@@ -236,19 +265,22 @@ class GatewayClient:
         try:
             outcomes = await self._exchange(list(trial.texts.values()), recipe, job)
         except GatewayError as error:
-            self._note_failure(error, begun, trial.texts.values(), effort)
+            self._note_failure(error, begun, trial.texts, job, effort)
             raise
         finally:
             trial.seconds += time.monotonic() - begun
         return self._hand_over(outcomes, trial, begun, job, effort)
 
-    def _note_failure(self, error: GatewayError, begun: float, texts: Iterable[str], effort: Effort) -> None:
+    def _note_failure(
+        self, error: GatewayError, begun: float, texts: Mapping[int, str], job: Job, effort: Effort
+    ) -> None:
         if isinstance(error, RateLimitedError):
             # Whether it is tried again or not: the limit is the account's.
             self._met_limit = _MetLimit(begun, time.monotonic())
             self.pace.cool_down(error.retry_after or 0.0)
         if isinstance(error, TransientError | BadAnswerError):
-            effort.failed(error, begun, texts)
+            job.on_trouble(texts.keys())
+            effort.failed(error, begun, texts.values())
         elif isinstance(error, RejectedTextError | BatchUnavailableError):
             effort.answered()
 
@@ -267,7 +299,7 @@ class GatewayClient:
                 self._met_limit = None
         # After the vectors, which are paid for: one of these may end the job.
         for row, failure in failures.items():
-            self._note_failure(failure, begun, [trial.texts[row]], effort)
+            self._note_failure(failure, begun, {row: trial.texts[row]}, job, effort)
             if isinstance(failure, StopJobError):
                 raise failure
         return failures
@@ -284,7 +316,7 @@ class GatewayClient:
         if isinstance(error, RateLimitedError) or effort.gateway_seems_down:
             self.pace.cool_down(wait)  # the trouble is not these rows': all workers wait together
         logger.debug("attempt %d: %s, next in %.2f s", trial.attempts, type(error).__name__, wait)
-        job.on_wait(trial.texts.keys(), wait, error)
+        job.on_wait(wait, error)
         await asyncio.sleep(wait)
         trial.seconds += wait
         return None

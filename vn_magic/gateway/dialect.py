@@ -126,7 +126,8 @@ class Dialect:
             self._check_dimension(len(vector), question)
             return [Answer(vector, source, tokens)]
         vectors, total = parse_batch(reply.body, question.texts)
-        self.has_batches = True
+        if self.has_batches is None:  # one that was on its way when another was refused changes nothing
+            self.has_batches = True
         shares = _shared_out(total, question.texts)
         return [self._outcome(vector, source, share, question) for vector, share in zip(vectors, shares, strict=True)]
 

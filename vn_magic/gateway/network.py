@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
-from typing import cast
+from typing import Literal, cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -28,8 +28,9 @@ ERRORS = (aiohttp.ClientError, OSError, UnicodeError)
 class NetworkTransport(httpx.AsyncBaseTransport):
     """httpx's interface over aiohttp's connections; httpx's own pool takes some twenty times their CPU with 64 of them.
 
-    Goes through the system's proxy where there is one. Nothing else is taken from the environment: aiohttp's own
-    ``trust_env`` would put a password from ``~/.netrc`` in the place of the token.
+    Goes through the system's proxy where there is one, and heeds ``$SSL_CERT_FILE`` and ``$SSL_CERT_DIR``. Nothing else
+    is taken from the environment: aiohttp's own ``trust_env`` would put a password from ``~/.netrc`` in the place of
+    the token.
 
     Parameters
     ----------
@@ -38,6 +39,7 @@ class NetworkTransport(httpx.AsyncBaseTransport):
     """
 
     def __init__(self, base_url: str) -> None:
+        self._certificates: ssl.SSLContext | Literal[False] = _certificates() if base_url.startswith("https") else False
         proxy = _proxy_for(base_url)
         self._proxy = str(proxy.url) if proxy else None
         password = {"Proxy-Authorization": _basic(*proxy.auth)} if proxy and proxy.auth else {}
@@ -50,7 +52,7 @@ class NetworkTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request; its answer's body is still to be read."""
         if self._session is None:
-            self._session = _session()
+            self._session = _session(self._certificates)
         path = request.url.raw_path
         url = self._urls.get(path)
         if url is None:  # reading it again for every request would cost as much as sending it
@@ -90,10 +92,18 @@ class _Body(httpx.AsyncByteStream):
         await self._response.wait_for_close()
 
 
-def _session() -> aiohttp.ClientSession:
-    connector = aiohttp.TCPConnector(
-        limit=CONNECTIONS, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=httpx.create_ssl_context()
-    )
+def _certificates() -> ssl.SSLContext:
+    try:
+        return httpx.create_ssl_context()
+    except OSError as error:  # ssl.SSLError is one
+        raise SettingsError(
+            f"The certificates that $SSL_CERT_FILE or $SSL_CERT_DIR names cannot be read ({error.strerror or error}).\n"
+            "Next: correct the variable, or unset it, and run it again."
+        ) from None
+
+
+def _session(certificates: ssl.SSLContext | Literal[False]) -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=certificates)
     return aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),

@@ -94,14 +94,15 @@ class Pace:
     async def start(self, texts: int = 1, *, unless: Callable[[], bool] = _never) -> Start | None:
         """Return when a request with so many texts may start; `end` it in any case.
 
-        Returns None, and counts nothing, where ``unless`` holds when its turn has come.
+        Returns None, and counts nothing, where ``unless`` holds when its turn has come, or where there is a limit that
+        so many texts would exceed for ever.
         """
         # One at a time looks at the ledger, and those who came first start first.
         async with self._turn:
             while True:
                 while (remaining := self.remaining) > 0:  # noqa: ASYNC110 - another worker's 429 may prolong it
                     await asyncio.sleep(remaining)
-                if unless():
+                if unless() or texts > min(self._limits, default=texts):
                     return None
                 start = Start(time.monotonic() + self._timeout + self._window, texts)
                 if not self._limits:

@@ -59,16 +59,23 @@ class Trial:
     cost: int = 0
 
     def halves(self) -> list[Trial]:
-        """Return two new trials of the same texts; none where it is one text."""
+        """Return two trials that go on with the same texts; none where it is one text."""
         texts = list(self.texts.items())
         middle = len(texts) // 2
-        return [Trial(dict(texts[:middle])), Trial(dict(texts[middle:]))] if middle else []
+        if not middle:
+            return []
+        # What the last retry cost was paid once.
+        return [replace(self, texts=dict(texts[:middle])), replace(self, texts=dict(texts[middle:]), cost=0)]
+
+    def singly(self) -> list[Trial]:
+        """Return a new trial for each text."""
+        return [Trial({row: text}) for row, text in self.texts.items()]
 
     def after(self, error: TransientError) -> list[Trial]:
         """Return what is tried next: halves, where one of the texts may be why it failed."""
         if isinstance(error, RateLimitedError | ConnectionFailedError):
             return [self]
-        return [replace(self, texts=half.texts) for half in self.halves()] or [self]
+        return self.halves() or [self]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 import httpx
 
 from vn_magic.credentials import Token
-from vn_magic.exceptions import DeadlineError, GatewayError, UnreadableAnswerError
+from vn_magic.exceptions import DeadlineError, GatewayError, StopJobError, UnreadableAnswerError
 from vn_magic.gateway.wire import largest_body
 from vn_magic.settings import host_of
 
@@ -34,7 +34,7 @@ _HEADERS = (
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer that was read to its end. Headers are looked up without regard to case, and without the token."""
+    """An answer that was read to its end. Header names are in lower case; values come without the token."""
 
     status: int
     headers: Mapping[str, str]
@@ -86,9 +86,11 @@ class Transport:
         # proxies and passwords are what must not happen here anyway.
         self._http, self._errors, self._error_of = _way_to(base_url, app)
         self._urls: dict[str, httpx.URL] = {}
+        self._is_closed = False
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections. Nothing is sent any more."""
+        self._is_closed = True
         await self._http.aclose()
 
     async def exchange(
@@ -102,6 +104,11 @@ class Transport:
             What the way there and asyncio raise, translated: ConnectionFailedError, UpstreamError, DeadlineError,
             UnreadableAnswerError, WrongAddressError for a certificate that does not hold.
         """
+        if self._is_closed:
+            raise StopJobError(
+                f"The connections to {self._host} were closed (a logout, perhaps) while this was running.\n"
+                "Next: log in and run it again; finished rows are kept."
+            )
         try:
             async with asyncio.timeout(self._timeout):
                 return await self._exchange(self._request(method, path, content), largest_body)
