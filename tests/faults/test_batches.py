@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import threading
@@ -86,6 +87,12 @@ def started(session: Session, texts: list[str], **options: Any) -> Future[Embedd
     """Start a job on the session's loop."""
     request = session.prepare(texts, **{"dimension": DIMENSION, **options})
     return session.runtime.portal.submit(session.run_job(request))
+
+
+async def workers() -> int:
+    """Count the workers of the jobs on this loop."""
+    coroutines = (task.get_coro() for task in asyncio.all_tasks())
+    return sum(getattr(coroutine, "__qualname__", "") == "EmbeddingJob._work" for coroutine in coroutines)
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -459,7 +466,7 @@ def test_after_an_error_that_ends_the_job_no_half_of_a_rejected_batch_is_sent_an
     with talking_in_batches_to(script) as (session, gateway):
         running = started(session, texts_of(8), batch_size=4, concurrency=2)
         until(lambda: len(gateway.received) == 2)
-        time.sleep(0.5)  # the 401 is on its way, and nothing tells when it has ended the job
+        until(lambda: session.run(workers()) == 1)  # the one that met the 401 has ended the job
         over.set()
         with pytest.raises(TokenRefusedError):
             running.result(60)
