@@ -89,6 +89,7 @@ class EmbeddingJob:
         self._tokens_estimated = False
         self._failure: GatewayError | None = None
         self._workers: list[asyncio.Task[None]] = []
+        self._most_workers = 0
         self._on_the_way: set[asyncio.Task[Any] | None] = set()
         self._in_hand: dict[int, CacheKey] = {}
         self._failing: set[int] = set()
@@ -167,7 +168,7 @@ class EmbeddingJob:
         await self._run_workers(min(effort.concurrency.most, len(rows)), waiting, effort)
 
     async def _run_workers(self, count: int, rows: Iterator[int], effort: Effort) -> None:
-        self._workers = []
+        self._workers, self._most_workers = [], count
         try:
             for _ in range(count):
                 self._workers.append(asyncio.create_task(self._work(rows, effort)))
@@ -349,7 +350,7 @@ class EmbeddingJob:
                 failed=len(self._errors),
                 requests=self._requests,
                 retries=self._retries,
-                concurrency=min(self._effort.concurrency.limit, len(self._workers)) if self._effort else 0,
+                concurrency=min(self._effort.concurrency.limit, self._most_workers) if self._effort else 0,
                 waiting=self._waiting or self._waiting_for_rate(),
                 seconds=time.monotonic() - self._began,
             )
