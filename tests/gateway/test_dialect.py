@@ -13,7 +13,9 @@ from vn_magic.exceptions import (
     BadAnswerError,
     BatchUnavailableError,
     DimensionError,
+    GatewayError,
     LongWaitError,
+    RateLimitedError,
     RejectedTextError,
     WrongAddressError,
 )
@@ -47,6 +49,32 @@ def test_a_first_batch_is_small_and_what_it_meets_decides_about_the_others() -> 
     assert known.batch_size(1) == 1
     known.do_without_batches(BatchUnavailableError.because("HTTP 404"))
     assert known.batch_size(100) == 1
+
+
+VECTORS: dict[int, dict[str, Any]] = {
+    1: {"embedding": {"values": [3.0, 4.0]}},
+    2: {"embeddings": [{"values": [3.0, 4.0]}] * 2},
+}
+LIMITED = {"message": "slow down", "code": 429}
+
+
+@pytest.mark.parametrize("beside", [{}, VECTORS[1], VECTORS[2]], ids=["alone", "beside a vector", "beside two"])
+@pytest.mark.parametrize("texts", [1, 2])
+def test_an_error_in_an_answer_of_200_is_told_whatever_stands_beside_it(texts: int, beside: dict[str, Any]) -> None:
+    known = dialect()
+    for body in (beside | {"error": LIMITED}, {"error": LIMITED} | beside):
+        with pytest.raises(RateLimitedError):
+            known.outcomes(known.question(["a"] * texts, RECIPE), reply(body))
+    with pytest.raises(GatewayError, match="slow down"):
+        known.outcomes(known.question(["a"] * texts, RECIPE), reply(beside | {"error": "slow down"}))
+
+
+@pytest.mark.parametrize("nothing", [None, False, 0, []])
+@pytest.mark.parametrize("texts", [1, 2])
+def test_an_error_that_says_nothing_costs_no_vector(texts: int, nothing: object) -> None:
+    known = dialect()
+    answers = known.outcomes(known.question(["a"] * texts, RECIPE), reply(VECTORS[texts] | {"error": nothing}))
+    assert [answer.vector.tolist() for answer in answers if isinstance(answer, Answer)] == [[3.0, 4.0]] * texts
 
 
 def test_one_text_is_asked_for_alone_and_tells_nothing_about_batches() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from vn_magic.exceptions import (
+    BadAnswerError,
     BatchUnavailableError,
     DimensionError,
     GatewayError,
@@ -120,6 +121,14 @@ class Dialect:
             When none has.
         """
         self._check_success(question, reply)
+        try:
+            return self._read(question, reply)
+        except BadAnswerError:
+            if Envelope.read(reply.body) is None:
+                raise
+        raise self.error(reply)
+
+    def _read(self, question: Question, reply: Reply) -> Sequence[Answer | GatewayError]:
         source = reply.headers.get(OFFLINE_LABEL_HEADER) or self._host
         if not question.is_batch:
             vector, tokens = parse_embedding(reply.body)
@@ -149,8 +158,7 @@ class Dialect:
         if is_page:
             kind = quote(reply.headers.get("content-type", "nothing"))
             raise WrongAddressError.because(f"HTTP 200, but {kind} instead of JSON", status=200)
-        # Decoding every answer twice would cost as much as all checks of its vector together.
-        if reply.status != 200 or (b'"error"' in reply.body and Envelope.read(reply.body) is not None):
+        if reply.status != 200:
             raise self.error(reply)
 
     def _outcome(

@@ -74,20 +74,22 @@ class _Embedding(msgspec.Struct):
     values: list[float]
 
 
-class _Success(msgspec.Struct, rename="camel"):
-    embedding: _Embedding
+class _Answer(msgspec.Struct, rename="camel", kw_only=True):
     # Read apart: an odd count must not cost a vector that is paid for.
     usage_metadata: msgspec.Raw = msgspec.Raw()
+    error: msgspec.Raw = msgspec.Raw()
 
 
-class _Batch(msgspec.Struct, rename="camel"):
+class _Success(_Answer):
+    embedding: _Embedding
+
+
+class _Batch(_Answer):
     embeddings: list[_Embedding]
-    usage_metadata: msgspec.Raw = msgspec.Raw()
 
 
-class _SpoiltBatch(msgspec.Struct, rename="camel"):
+class _SpoiltBatch(_Answer):
     embeddings: list[msgspec.Raw]
-    usage_metadata: msgspec.Raw = msgspec.Raw()
 
 
 class _Usage(msgspec.Struct, rename="camel"):
@@ -178,7 +180,7 @@ def parse_embedding(body: bytes) -> tuple[Vector, int | None]:
         When the body is not JSON (cut, or not the API's): worth another attempt.
     BadAnswerError
         When it is JSON but not a usable vector: a field is missing or of the wrong type, a value is null,
-        NaN or infinite (also as float32), there are no values, or all are zero.
+        NaN or infinite (also as float32), there are no values, or all are zero; or when it tells of an error.
     """
     try:
         success = _decode_success(body)
@@ -188,6 +190,7 @@ def parse_embedding(body: bytes) -> tuple[Vector, int | None]:
         if _NOT_FINITE.search(body):
             raise BadAnswerError.because("a value is not a finite number") from None
         raise UnreadableAnswerError.because(str(error)) from None
+    _check_no_error(success)
     return _vector(success.embedding.values), _token_count(success.usage_metadata)
 
 
@@ -203,9 +206,10 @@ def parse_batch(body: bytes, count: int) -> tuple[list[Vector | BadAnswerError],
     BatchUnavailableError
         When there are more or fewer embeddings than texts: whose they are is not known.
     BadAnswerError
-        When it is JSON without a list of embeddings.
+        When it is JSON without a list of embeddings, or tells of an error.
     """
     batch = _read_batch(body)
+    _check_no_error(batch)
     if len(batch.embeddings) != count:
         told = f"asked for {count} embeddings, got {len(batch.embeddings)}"
         raise BatchUnavailableError.because(told, status=200)
@@ -225,6 +229,13 @@ def _read_batch(body: bytes) -> _Batch | _SpoiltBatch:
         raise BadAnswerError.because(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UnreadableAnswerError.because(str(error)) from None
+
+
+def _check_no_error(answer: _Answer) -> None:
+    # An object or a text, as envelopes have it. Noticed as the answer is decoded: to search a body for the word costs
+    # as much as to make the vector.
+    if answer.error and bytes(answer.error)[:1] in (b"{", b'"'):
+        raise BadAnswerError.because("it tells of an error")
 
 
 def _vector_or_error(embedding: _Embedding | msgspec.Raw) -> Vector | BadAnswerError:
