@@ -492,6 +492,26 @@ def test_all_who_ask_while_the_thread_is_busy_share_one_query(cache: CacheThread
     assert [len(keys) for keys in queries] == [20]
 
 
+def test_all_who_ask_in_one_turn_of_the_loop_share_one_query_though_the_thread_is_free(
+    cache: CacheThread, queries: list[list[bytes]]
+) -> None:
+    assert cache.info().rows == 0  # it runs, and has nothing to do
+    assert found(cache, *map(row, range(20))) == [None] * 20
+    assert [len(keys) for keys in queries] == [20]
+
+
+def test_a_question_that_is_asked_just_before_the_cache_is_closed_is_answered(cache: CacheThread) -> None:
+    cache.keep(row(1))
+
+    async def ask() -> CachedVector | None:
+        asking = asyncio.create_task(cache.find(row(1).key, prefixes=False))
+        await asyncio.sleep(0)
+        cache.close()
+        return await asyncio.wait_for(asking, 20)
+
+    assert asyncio.run(ask()) is not None
+
+
 def test_two_who_ask_for_the_same_row_both_get_it(cache: CacheThread, queries: list[list[bytes]]) -> None:
     cache.keep(row(1))
     assert all(answer is not None for answer in found(cache, row(1), row(1), free=held_up(cache)))

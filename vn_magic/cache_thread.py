@@ -80,8 +80,21 @@ class _Kind(NamedTuple):
     prefixes: bool
 
 
-# Rows that are committed together. It is put into the queue twice: when it begins, and when nothing is added any more.
-_Group = list[CachedVector]
+@dataclass(slots=True, eq=False)
+class _Group:
+    """Rows that are committed together, and their families.
+
+    It is put into the queue twice: when it begins, and when nothing is added any more.
+    """
+
+    rows: list[CachedVector] = field(default_factory=list)
+    families: set[bytes] = field(default_factory=set)
+
+    def add(self, row: CachedVector) -> None:
+        self.rows.append(row)
+        self.families.add(row.key.family)
+
+
 _Queue = SimpleQueue[_Group | _Task | _Question | None]
 
 
@@ -117,11 +130,11 @@ class CacheThread:
         with self._lock:
             queue = self._running_queue()
             if self._group is None:
-                group: _Group = []
+                group = _Group()
                 queue.put(group)
                 self._group = group
-            self._group.append(row)  # wakes nobody: a row that did would cost as much again as its writing
-            if len(self._group) >= COMMIT_ROWS:
+            self._group.add(row)  # wakes nobody: a row that did would cost as much again as its writing
+            if len(self._group.rows) >= COMMIT_ROWS:
                 self._close_group()
 
     async def look_up(self, keys: Sequence[CacheKey], deliver: Deliver, *, prefixes: bool) -> None:
@@ -136,16 +149,16 @@ class CacheThread:
     async def find(self, key: CacheKey, *, prefixes: bool) -> CachedVector | None:
         """Return a stored vector, as it is once this is called; None where there is none.
 
-        All who ask until the thread comes to it share one query: a hop to it and back costs more than the look.
+        All who ask in one turn of the loop, and until the thread comes to it, share one query: a hop to it and back
+        costs more than the look.
         """
         kind = _Kind(asyncio.get_running_loop(), key.dimension, prefixes)
         with self._lock:
-            queue = self._running_queue()
+            self._running_queue()  # begins anew after a `close`, and knows no question from before
             self._commit_before([key])
             if self._question is None or self._question.kind != kind:
-                question = _Question(kind)
-                queue.put(question)  # it is not run before this lock is free
-                self._question = question
+                self._question = _Question(kind)
+                kind.loop.call_soon(self._put, self._question)  # when all have asked whom this turn of the loop woke
             answer = self._question.ask(key)
         return await answer
 
@@ -186,10 +199,13 @@ class CacheThread:
             queue.put(task)
         return task.future
 
+    def _put(self, question: _Question) -> None:
+        with self._lock:
+            self._running_queue().put(question)
+
     def _commit_before(self, keys: Iterable[CacheKey]) -> None:
         """Have a row that is looked for committed first; one commit a look-up would cost more than it saves."""
-        waiting = {row.key.family for row in self._group or ()}
-        if waiting and not waiting.isdisjoint(key.family for key in keys):
+        if self._group is not None and not self._group.families.isdisjoint(key.family for key in keys):
             self._close_group()
 
     def _close_group(self) -> None:
@@ -219,7 +235,7 @@ class CacheThread:
     def _serve(self, queue: _Queue, before: threading.Thread | None) -> None:
         if before is not None:
             before.join()  # the cache is used by one thread at a time
-        group: _Group = []
+        group = _Group()
         deadline: float | None = None
         while True:
             left = None if deadline is None else deadline - time.monotonic()
@@ -232,7 +248,7 @@ class CacheThread:
                 with self._lock:
                     if self._group is group:
                         self._group = None
-            if isinstance(item, list):
+            if isinstance(item, _Group):
                 self._commit(group)
                 deadline = None if item is group else time.monotonic() + COMMIT_SECONDS
                 group = item
@@ -247,6 +263,6 @@ class CacheThread:
                 item.run(self._cache)
 
     def _commit(self, group: _Group) -> None:
-        if group:
-            self._cache.keep(group)
-            group.clear()
+        if group.rows:
+            self._cache.keep(group.rows)
+            group.rows.clear()
