@@ -495,8 +495,14 @@ def test_all_who_ask_while_the_thread_is_busy_share_one_query(cache: CacheThread
 def test_all_who_ask_in_one_turn_of_the_loop_share_one_query_though_the_thread_is_free(
     cache: CacheThread, queries: list[list[bytes]]
 ) -> None:
-    assert cache.info().rows == 0  # it runs, and has nothing to do
-    assert found(cache, *map(row, range(20))) == [None] * 20
+    async def ask(number: int) -> CachedVector | None:
+        cache.info()  # the thread has done all that it was given
+        return await cache.find(row(number).key, prefixes=False)
+
+    async def ask_all() -> list[CachedVector | None]:
+        return await asyncio.gather(*map(ask, range(20)))
+
+    assert asyncio.run(ask_all()) == [None] * 20
     assert [len(keys) for keys in queries] == [20]
 
 
@@ -510,6 +516,39 @@ def test_a_question_that_is_asked_just_before_the_cache_is_closed_is_answered(ca
         return await asyncio.wait_for(asking, 20)
 
     assert asyncio.run(ask()) is not None
+
+
+def test_a_question_that_cannot_be_handed_over_fails_and_the_next_one_is_answered(
+    cache: CacheThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.keep(row(1))
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def ask() -> CachedVector | None:
+        asking = asyncio.create_task(cache.find(row(1).key, prefixes=False))
+        await asyncio.sleep(0)
+        cache.close()
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(RuntimeError, match="start new thread"):
+                await asyncio.wait_for(asking, 20)
+        return await asyncio.wait_for(cache.find(row(1).key, prefixes=False), 20)
+
+    assert asyncio.run(ask()) is not None
+
+
+def test_a_row_whose_keeping_is_interrupted_at_any_line_is_found_where_it_was_kept(folder: Path) -> None:
+    for number in itertools.count():
+        cache = CacheThread(EmbeddingCache(folder / str(number)))
+        interrupted = interrupted_at_line(number, cache_thread, partial(cache.keep, row(1)))
+        kept = asyncio.run(cache.find(row(1).key, prefixes=False)) is not None
+        assert kept == (cache.info().rows == 1), number
+        cache.close()
+        if not interrupted:
+            break
+    assert number > 10
 
 
 def test_two_who_ask_for_the_same_row_both_get_it(cache: CacheThread, queries: list[list[bytes]]) -> None:

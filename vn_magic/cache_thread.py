@@ -61,9 +61,10 @@ class _Question:
         except BaseException as error:  # noqa: BLE001 - it is raised again where the answer is awaited
             failure = error
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            self.kind.loop.call_soon_threadsafe(self._answer, found, failure)
+            self.kind.loop.call_soon_threadsafe(self.answer, found, failure)
 
-    def _answer(self, found: Mapping[CacheKey, CachedVector], failure: BaseException | None) -> None:
+    def answer(self, found: Mapping[CacheKey, CachedVector], failure: BaseException | None) -> None:
+        """Give everybody an answer, on their loop."""
         for key, answers in self._askers.items():
             for answer in (each for each in answers if not each.done()):  # who asked may have been cancelled
                 if failure is not None:
@@ -91,8 +92,8 @@ class _Group:
     families: set[bytes] = field(default_factory=set)
 
     def add(self, row: CachedVector) -> None:
+        self.families.add(row.key.family)  # first: a row whose family is not known would not be found
         self.rows.append(row)
-        self.families.add(row.key.family)
 
 
 _Queue = SimpleQueue[_Group | _Task | _Question | None]
@@ -157,8 +158,9 @@ class CacheThread:
             self._running_queue()  # begins anew after a `close`, and knows no question from before
             self._commit_before([key])
             if self._question is None or self._question.kind != kind:
-                self._question = _Question(kind)
-                kind.loop.call_soon(self._put, self._question)  # when all have asked whom this turn of the loop woke
+                question = _Question(kind)
+                kind.loop.call_soon(self._put, question)  # when all have asked whom this turn of the loop woke
+                self._question = question
             answer = self._question.ask(key)
         return await answer
 
@@ -200,8 +202,14 @@ class CacheThread:
         return task.future
 
     def _put(self, question: _Question) -> None:
-        with self._lock:
-            self._running_queue().put(question)
+        try:
+            with self._lock:
+                self._running_queue().put(question)
+        except BaseException as error:  # noqa: BLE001 - it is raised again where the answers are awaited
+            with self._lock:
+                if self._question is question:
+                    self._question = None
+            question.answer({}, error)
 
     def _commit_before(self, keys: Iterable[CacheKey]) -> None:
         """Have a row that is looked for committed first; one commit a look-up would cost more than it saves."""
