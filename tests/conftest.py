@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 pytest.register_assert_rewrite("faults", "support")  # before anything imports them: they assert, too
 
@@ -15,6 +16,10 @@ from vn_magic import Session  # noqa: E402 - see above
 from vn_magic.offline import create_app  # noqa: E402 - see above
 
 TOKEN = "sk-canary-7d1e5b0c93"
+
+# How long an example takes is the machine's affair: one that stands still for a moment has found no fault.
+settings.register_profile("unhurried", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(autouse=True)

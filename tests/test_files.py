@@ -99,7 +99,7 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("ending", ENDINGS)
 @given(matrix=hnp.arrays(np.float32, st.tuples(st.integers(1, 4), st.integers(1, 6)), elements=FLOATS))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_vectors_come_back_bit_for_bit(
     tmp_path_factory: pytest.TempPathFactory, ending: str, matrix: NDArray[np.float32]
 ) -> None:
@@ -211,7 +211,7 @@ def test_nasty_texts_come_back_as_cells_index_and_names_of_columns(path: Path, t
 
 @pytest.mark.parametrize("ending", ENDINGS)
 @given(texts=st.lists(TEXTS | st.none(), min_size=1, max_size=5))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_any_texts_come_back(tmp_path_factory: pytest.TempPathFactory, ending: str, texts: list[str | None]) -> None:
     frame = framed(np.ones((len(texts), 2), dtype=np.float32), column=pd.Series(texts, dtype="str"))
     loaded = load(frame.vec.save(tmp_path_factory.getbasetemp() / f"texts.{ending}"))

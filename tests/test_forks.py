@@ -106,7 +106,7 @@ def test_a_with_statement_enters_and_leaves_without_a_line_at_which_an_interrupt
 
 
 CTRL_C = """
-import os, signal, sys, threading, time
+import linecache, os, signal, sys, threading, time
 from vn_magic.forks import ForkGuard
 
 class Owner:
@@ -126,13 +126,16 @@ def press(signum, frame):
 pressed = threading.Event()
 signal.signal(signal.SIGINT, press)
 
+def line_of_main():
+    frame = sys._current_frames()[threading.main_thread().ident]
+    return linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
+
 def work():
     with owner.guard:
         at_work.set()
-        main = threading.main_thread().ident
-        while sys._current_frames()[main].f_code.co_name != "_before":
+        while line_of_main() != "self.acquire()":
             time.sleep(0.01)
-        time.sleep(0.1)  # from its line into the wait
+        time.sleep(0.1)  # from its line into the wait; a signal that comes sooner is heard once this lets go
         os.kill(os.getpid(), signal.SIGINT)
         pressed.wait(20)
 

@@ -39,8 +39,17 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(portal_module, "CANCEL_SECONDS", HANG)
 
 
-def loop_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "vn_magic loop"]
+@pytest.fixture(autouse=True)
+def heard() -> Iterator[None]:
+    """Have Ctrl-C heard here and by children: who is started in the background inherits that it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def loop_threads() -> set[threading.Thread]:
+    """Those of sessions that were dropped earlier are among them, and may end at any time."""
+    return {thread for thread in threading.enumerate() if thread.name == "vn_magic loop"}
 
 
 class Job:
@@ -176,6 +185,8 @@ def test_a_clean_up_that_does_not_end_does_not_keep_the_prompt(portal: Portal) -
 def test_an_interrupt_at_any_line_of_a_run_leaves_no_job_behind_and_a_portal_that_works(
     is_open: bool, recwarn: pytest.WarningsRecorder
 ) -> None:
+    gc.collect()
+    recwarn.clear()  # what other tests have left is not ours
     for number in itertools.count(2):  # before its `try` nothing has begun
         portal, job, ticked = Portal(), Job(), threading.Event()
         if is_open:
@@ -333,17 +344,17 @@ def test_no_thread_is_started_before_the_first_coroutine() -> None:
     before = loop_threads()
     portal = Portal()
     portal.close()
-    assert loop_threads() == before
+    assert loop_threads() <= before
 
 
 def test_close_ends_the_thread() -> None:
     before = loop_threads()
     portal = Portal()
     portal.run(asyncio.sleep(0))
-    assert len(loop_threads()) == len(before) + 1
+    assert len(loop_threads() - before) == 1
     portal.close()
     portal.close()
-    assert loop_threads() == before
+    assert loop_threads() <= before
 
 
 def test_close_cancels_what_runs_and_lets_it_clean_up() -> None:
@@ -354,7 +365,7 @@ def test_close_cancels_what_runs_and_lets_it_clean_up() -> None:
     portal.close()
     assert job.cleaned.is_set()
     assert future.cancelled()
-    assert loop_threads() == before
+    assert loop_threads() <= before
 
 
 def test_close_frees_a_thread_that_waits_for_a_job_and_leaves_no_loop_behind() -> None:
@@ -366,7 +377,7 @@ def test_close_frees_a_thread_that_waits_for_a_job_and_leaves_no_loop_behind() -
         portal.close()
         with pytest.raises(CancelledError):
             waiting.result(HANG)
-    assert loop_threads() == before
+    assert loop_threads() <= before
 
 
 def test_a_closed_portal_opens_again_when_it_is_used() -> None:
@@ -379,7 +390,7 @@ def test_a_closed_portal_opens_again_when_it_is_used() -> None:
 
 def test_several_threads_share_one_loop(portal: Portal) -> None:
     together = threading.Barrier(8)
-    before = len(loop_threads())
+    before = loop_threads()
 
     async def double(number: int) -> int:
         await asyncio.sleep(0.01)
@@ -391,7 +402,7 @@ def test_several_threads_share_one_loop(portal: Portal) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(use, range(8))) == [2 * number for number in range(8)]
-    assert len(loop_threads()) == before + 1
+    assert len(loop_threads() - before) == 1
 
 
 def test_a_job_that_is_handed_over_while_the_portal_closes_is_run_or_cancelled_and_never_forgotten(

@@ -34,8 +34,9 @@ def summary_of(session: Session, texts: object, **options: Any) -> tuple[int, in
     return embeddings.summary.new, embeddings.summary.cached
 
 
-def threads_of_vn_magic() -> list[str]:
-    return sorted(thread.name for thread in threading.enumerate() if thread.name.startswith("vn_magic"))
+def threads_of_vn_magic() -> set[threading.Thread]:
+    """Those of sessions that were dropped earlier are among them, and may end at any time."""
+    return {thread for thread in threading.enumerate() if thread.name.startswith("vn_magic")}
 
 
 def test_sends_each_distinct_text_once_and_returns_rows_in_order(session: Session, gateway: Served) -> None:
@@ -129,13 +130,13 @@ def test_vectors_of_one_gateway_do_not_answer_for_another(session: Session, gate
 def test_nothing_is_opened_before_the_first_use_and_nothing_is_left_after_close(gateway: Served, token: str) -> None:
     before = threads_of_vn_magic()
     session = Session(base_url=gateway.url, token=token)
-    assert threads_of_vn_magic() == before
+    assert threads_of_vn_magic() <= before
     session.close()
     session.embed(["a"], dimension=256)
-    assert len(threads_of_vn_magic()) == len(before) + 2
+    assert len(threads_of_vn_magic() - before) == 2
     session.close()
     session.close()
-    assert threads_of_vn_magic() == before
+    assert threads_of_vn_magic() <= before
 
 
 def test_a_closed_session_opens_again_with_settings_token_and_cache(session: Session, gateway: Served) -> None:
@@ -172,7 +173,7 @@ import os, signal, sys
 import numpy as np
 import vn_magic
 
-signal.alarm(10)  # of the parent alone
+signal.alarm(50)  # of the parent alone
 session = vn_magic.Session(offline=sys.argv[1] == "offline")
 before = session.embed(["a", "b"], dimension=256, result="numpy")
 child = os.fork()
@@ -231,11 +232,13 @@ endings = set()
 for _ in range(30):
     child = os.fork()
     if child == 0:
-        signal.alarm(3)
+        signal.alarm(30)
         session.find_token()
         session.runtime
         os._exit(0)
     endings.add(os.waitpid(child, 0)[1])
+    if endings != {0}:
+        break
 done.set()
 print(endings)
 """
@@ -255,7 +258,7 @@ def opened():
     session.runtime.cache._run(lambda cache: cache._in_file(lambda file: None, None)).result()
     return session
 
-faulthandler.dump_traceback_later(20, exit=True)
+faulthandler.dump_traceback_later(50, exit=True)
 gc.disable()
 kept, dropped = opened(), opened()
 guard = dropped.runtime.cache._cache._guard
@@ -293,29 +296,31 @@ def test_a_dropped_session_that_is_collected_at_work_while_the_process_forks_sto
 
 
 DROPPED = """
-import gc, time
+import gc, threading
 import vn_magic, vn_magic.cache_thread
 from vn_magic.cache import EmbeddingCache
 
 commit = EmbeddingCache.keep
+went_on, in_vain = threading.Event(), []
 
 def slowly(self, rows):
-    time.sleep(0.5)
+    if not went_on.wait(30):
+        in_vain.append(rows)  # whoever would set it waits for this commit
     commit(self, rows)
 
-EmbeddingCache.keep = slowly
 session = vn_magic.Session()
 session.embed(["a", "b"], dimension=256)
+EmbeddingCache.keep = slowly
 cached = vn_magic.Session()
 from vn_magic.cache import CachedVector
 from vn_magic.keys import CacheKey
 import numpy as np
 for number in range(10):
     cached.runtime.cache.keep(CachedVector(CacheKey(b"%d" % number, 4), np.ones(4, np.float32), "a test"))
-before = time.monotonic()
 del session, cached
 gc.collect()
-print("waited" if time.monotonic() - before > 0.4 else "went on")
+went_on.set()
+print("waited" if in_vain else "went on")
 """
 
 

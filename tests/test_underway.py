@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
-from collections.abc import Callable
 from concurrent.futures import CancelledError
 from typing import Protocol
 
@@ -13,6 +11,7 @@ import numpy as np
 import pytest
 from support.engine import behind
 from support.gateways import served
+from support.waiting import until
 
 from vn_magic import Embeddings, Session
 from vn_magic.cache import CachedVector
@@ -51,13 +50,6 @@ def started(session: Session, texts: list[str], *, refresh: bool = False, cache:
         return future.result(60)
 
     return finish
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("order", [1, -1])

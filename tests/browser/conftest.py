@@ -63,7 +63,7 @@ def chromium() -> Iterator[Browser]:
         _missing("chromium (Debian: apt-get install chromium)")
     expect.set_options(timeout=SECONDS * 1000)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=_ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=path, args=_ARGUMENTS, timeout=SECONDS * 1000)
         yield browser
         browser.close()
 
@@ -95,7 +95,9 @@ def panel(notebook: OpenNotebook) -> OpenPanel:
     def open_panel(*sources: str, environ: Mapping[str, str] | None = None) -> PanelPage:
         page = notebook(SHOW, *sources, environ=environ)
         assert [output["output_type"] for output in page.run(0)] == ["display_data", "display_data"]
-        return PanelPage(page)
+        shown = PanelPage(page)
+        shown.drawn()
+        return shown
 
     return open_panel
 

@@ -11,6 +11,7 @@ from support.engine import behind
 from support.gateways import Served, served
 from support.panel_page import OpenPanel, PanelPage
 from support.turnstile import Turnstile, rows_done
+from support.waiting import until
 
 from vn_magic.offline import create_app
 
@@ -26,6 +27,13 @@ def _printed(page: PanelPage, expression: str) -> Any:
     """Return the value of an expression in the kernel, by way of JSON."""
     [output] = page.notebook.run_code(f"import json\nprint(json.dumps({expression}))")
     return json.loads(output["text"])
+
+
+def _wait_for_all_under_way(page: PanelPage, server: Served) -> None:
+    """Wait until all requests that may be under way have arrived: while they are held, there will be no others."""
+    latest = "get_ipython().meta['vn_magic_panel']._runner._latest"
+    of_job = f"(lambda job: [job.requests, job.done + job.concurrency])({latest})"
+    until(lambda: _printed(page, of_job) == [len(server.texts)] * 2, "all that may be under way")
 
 
 def _numbers(rows: list[str]) -> list[int]:
@@ -106,6 +114,7 @@ def test_a_running_job_leaves_the_kernel_free_and_cancel_keeps_what_is_finished(
         assert before < rows_done(page.root, 400, more_than=max(before, 199)) <= 200
         assert page.notebook.run_code("6 * 7")[0]["data"]["text/plain"] == "42"
         expect(page.button("Run")).to_be_disabled()
+        _wait_for_all_under_way(page, server)
         page.button("Cancel").click()
         page.says("Stopped at 200 of 400 rows. What arrived is in the cache. Run goes on from there.")
         sent = list(server.texts)

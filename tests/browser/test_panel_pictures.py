@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 import re
+import time
+from typing import Any
 
 from playwright.sync_api import Locator, expect
+from support.lab import SECONDS
 from support.page import Notebook
 from support.panel_page import OpenPanel
 
@@ -57,7 +60,7 @@ def test_points_say_their_texts_the_caption_its_limits_and_the_wheel_zooms(panel
     page.embed("\n".join(TEXTS))
     page.view("Map")
     expect(page.picture).to_have_attribute("aria-label", re.compile("These two axes keep 100 % of the variance"))
-    spots = page.canvas.evaluate(_SPOTS)
+    spots = _standing(page.canvas, _SPOTS)
     assert len(spots) == len(TEXTS)
     assert {_hovered(page.notebook, page.canvas, spot) for spot in spots} == {
         f"text:{text}row:{row}" for row, text in enumerate(TEXTS)
@@ -75,9 +78,20 @@ def test_the_heatmap_says_two_texts_and_their_similarity(panel: OpenPanel) -> No
     page.embed("\n".join(TEXTS))
     page.view("Heatmap")
     expect(page.canvas).to_be_visible()
-    hovered = _hovered(page.notebook, page.canvas, page.canvas.evaluate(_FIRST_YELLOW))
+    hovered = _hovered(page.notebook, page.canvas, _standing(page.canvas, _FIRST_YELLOW))
     assert hovered == f"similarity:1.000row:0text:{TEXTS[0]}other row:0other text:{TEXTS[0]}"
     assert page.notebook.complaints == page.notebook.foreign == []
+
+
+def _standing(canvas: Locator, script: str) -> Any:
+    """Return what is found in a picture once it is drawn, and is found there again: it grows into its place."""
+    deadline = time.monotonic() + SECONDS
+    before = None
+    while not (found := canvas.evaluate(script)) or found != before:
+        assert time.monotonic() < deadline, "the picture does not come to rest"
+        before = found
+        canvas.page.wait_for_timeout(100)
+    return found
 
 
 def _hovered(notebook: Notebook, canvas: Locator, spot: dict[str, float]) -> str:
@@ -97,7 +111,7 @@ def _turned_wheel(canvas: Locator, by: int) -> list[dict[str, float]]:
     canvas.page.wait_for_function(
         "([canvas, before]) => canvas.toDataURL() !== before", arg=[canvas.element_handle(), before]
     )
-    spots: list[dict[str, float]] = canvas.evaluate(_SPOTS)
+    spots: list[dict[str, float]] = _standing(canvas, _SPOTS)
     return spots
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Locator, expect
+from support.lab import SECONDS
 from support.panel_page import OpenPanel, PanelPage
 
 LINES = "roses are red\nviolets are <b>blue</b>\nsugar is sweet"
-_TOGGLE_SAVING = "await window.jupyterapp.commands.execute('@jupyter-widgets/jupyterlab-manager:saveWidgetState')"
+_SAVING = "@jupyter-widgets/jupyterlab-manager:saveWidgetState"
 
 
 def test_after_a_restart_the_old_panel_does_no_harm_and_its_cell_gives_a_new_one(panel: OpenPanel) -> None:
@@ -36,7 +37,10 @@ def test_after_a_restart_the_old_panel_does_no_harm_and_its_cell_gives_a_new_one
 def _saved(panel: OpenPanel, *, state: bool) -> PanelPage:
     page = panel()
     if not state:
-        page.notebook.evaluate(_TOGGLE_SAVING)
+        is_on = "(command) => window.jupyterapp.commands.isToggled(command)"
+        page.notebook.page.wait_for_function(is_on, arg=_SAVING)  # else its setting has not been read yet
+        page.notebook.evaluate("await window.jupyterapp.commands.execute(argument)", _SAVING)
+        page.notebook.page.wait_for_function(f"(command) => !({is_on})(command)", arg=_SAVING)
     page.go_offline()
     page.embed(LINES)
     page.view("Map")
@@ -59,7 +63,10 @@ def test_a_notebook_with_widget_state_shows_the_picture_and_says_that_its_panel_
     page.notebook.reopen()
     expect(page.canvas).to_be_visible()
     page.says("vectors   3 × 768")
-    assert "lost its kernel" in page.root.evaluate("(root) => getComputedStyle(root, '::before').content")
+    page.notebook.page.wait_for_function(
+        "(root) => getComputedStyle(root, '::before').content.includes('lost its kernel')",
+        arg=page.root.element_handle(),
+    )
     assert page.notebook.foreign == []
 
 
@@ -71,6 +78,7 @@ def test_an_exported_notebook_shows_table_and_picture_without_a_network(
     command = [sys.executable, "-m", "nbconvert", "--to", "html", "--output-dir", str(tmp_path), str(notebook.path)]
     subprocess.run(command, check=True, capture_output=True)
     with chromium.new_context() as context:
+        context.set_default_timeout(SECONDS * 1000)
         context.route("http*://**", lambda route: route.abort())
         exported = context.new_page()
         exported.goto((tmp_path / f"{notebook.path.stem}.html").as_uri())
@@ -84,5 +92,5 @@ def _expect_record(output: Locator) -> None:
         expect(output.locator("td").get_by_text(line)).to_be_visible()
     picture = output.get_by_role("img", name="map")
     expect(picture).to_be_visible()
-    assert picture.evaluate("(image) => image.naturalWidth") > 0
+    picture.page.wait_for_function("(image) => image.naturalWidth > 0", arg=picture.element_handle())
     expect(output).to_contain_text("These two axes keep 100 % of the variance")

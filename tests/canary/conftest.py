@@ -90,17 +90,33 @@ class Listener:
         self._client.load_connection_file()
         self._client.start_channels(hb=False, control=False)
         deadline = time.monotonic() + 60
-        while not self.heard(0.2):
+        while not self._hears():  # what is published before its subscription has arrived is lost to it
             assert time.monotonic() < deadline, "the second client hears nothing"
             heard_by.run("pass")
 
-    def heard(self, wait: float = 0.5) -> Sequence[dict[str, Any]]:
-        """Return what has come since the last look, on all channels."""
-        messages = []
-        for channel in (self._client.iopub_channel, self._client.stdin_channel, self._client.shell_channel):
+    def _hears(self) -> bool:
+        try:
+            self._client.iopub_channel.get_msg(timeout=0.2)
+        except Empty:
+            return False
+        return True
+
+    def heard(self) -> Sequence[dict[str, Any]]:
+        """Return what has come since the last look, on all channels.
+
+        The end is marked by a question: what the kernel published before its answer has arrived before it.
+        """
+        question, messages = self._client.kernel_info(), []
+        while True:
+            message = self._client.iopub_channel.get_msg(timeout=60)
+            if message["parent_header"].get("msg_id") != question:
+                messages.append(message)
+            elif message["content"].get("execution_state") == "idle":
+                break
+        for channel in (self._client.stdin_channel, self._client.shell_channel):
             with suppress(Empty):
                 while True:
-                    messages.append(channel.get_msg(timeout=wait))
+                    messages.append(channel.get_msg(timeout=0.5))
         return messages
 
     def close(self) -> None:

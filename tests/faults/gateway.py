@@ -109,6 +109,11 @@ class FaultGateway:
         """The texts that were asked for, in the order of their arrival."""
         return [text for arrival in self.received for text in arrival.texts]
 
+    def texts_sent_with(self, token: str) -> list[str]:
+        """The texts of one token's requests. What a process sent shortly before its end can arrive after it."""
+        own = f"Bearer {token}"
+        return [text for arrival in self.received if arrival.headers["authorization"] == own for text in arrival.texts]
+
     @property
     def batches(self) -> list[tuple[str, ...]]:
         """The texts of each batch, in the order of their arrival."""
@@ -252,7 +257,8 @@ class _Connection:
     def wake(self) -> None:
         """End whatever this connection's thread waits for."""
         with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+            # Not a TLS socket's own, which takes away its TLS, perhaps from under the thread that is about to use it.
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def close(self, *, reset: bool = False) -> None:
         """Part by a FIN, or by a RST: what a socket does that may not linger."""

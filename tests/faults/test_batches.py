@@ -6,7 +6,6 @@ import asyncio
 import json
 import random
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import CancelledError, Future
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.waiting import until
 
 from faults.answers import (
     HTML,
@@ -93,13 +93,6 @@ async def workers() -> int:
     """Count the workers of the jobs on this loop."""
     coroutines = (task.get_coro() for task in asyncio.all_tasks())
     return sum(getattr(coroutine, "__qualname__", "") == "EmbeddingJob._work" for coroutine in coroutines)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 # What is in a batch

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.kernels import kernel
+from support.waiting import until
 
 from faults.answers import good, vector_of
 from faults.gateway import Arrival, FaultGateway, Step, fault_gateway
@@ -61,9 +62,10 @@ def session_of(gateway: FaultGateway, folder: Path) -> Session:
     return Session(base_url=gateway.base_url, token="sk-faults", environ={"VN_MAGIC_CACHE": str(folder)})
 
 
-def embed(session: Session, texts: Sequence[str] = TEXTS) -> JobSummary:
+def embed(session: Session, texts: Sequence[str] = TEXTS, concurrency: int | None = None) -> JobSummary:
     """Embed, check that every row has its own vector, and return what was done."""
-    done = session.run_request(session.prepare(texts, dimension=DIMENSION, unit_length=False))
+    request = session.prepare(texts, dimension=DIMENSION, unit_length=False, concurrency=concurrency)
+    done = session.run_request(request)
     assert np.array_equal(done.matrix, np.stack([vector_of(text, DIMENSION) for text in texts]))
     return done.summary
 
@@ -146,18 +148,18 @@ def test_a_damaged_file_is_set_aside_with_one_notice_and_a_new_one_serves_the_ne
 def test_damage_in_the_middle_of_a_job_costs_the_job_no_row(
     folder: Path, file: Path, damage: Callable[[Path], None]
 ) -> None:
-    half_way, go_on = threading.Event(), threading.Event()
+    half, workers, go_on = len(TEXTS) // 2, 8, threading.Event()
 
     def pausing(arrival: Arrival) -> Iterator[Step]:
-        if arrival.number >= len(TEXTS) // 2:
-            half_way.set()
+        if arrival.number >= half:
             assert go_on.wait(60)
         yield good(arrival)
 
     with fault_gateway(pausing) as gateway, session_of(gateway, folder) as session, ThreadPoolExecutor(1) as pool:
-        job = pool.submit(embed, session)
+        job = pool.submit(embed, session, concurrency=workers)
         try:
-            assert half_way.wait(60)
+            # All workers wait for the gateway: nobody reads or writes the file while it is being damaged.
+            until(lambda: session.totals.new >= half and len(gateway.received) >= half + workers)
             session.runtime.cache.info()  # what has arrived is committed
             damage(file)
         finally:
@@ -210,7 +212,8 @@ def test_a_flipped_byte_anywhere_is_never_an_error_and_never_a_wrong_vector(
     gateway: FaultGateway, folder: Path, file: Path, tmp_path: Path
 ) -> None:
     """At the level of the cache, so that three hundred files can be tried."""
-    embed_once(gateway, folder)
+    with session_of(gateway, folder) as session:
+        embed(session, concurrency=1)  # in the order of the rows: each run has the same file
     whole = file.read_bytes()
     ring = KeyRing(Origin(gateway.base_url, "").key, Recipe("gemini-embedding-001", DIMENSION, "SEMANTIC_SIMILARITY"))
     keys = [ring.key(text) for text in TEXTS]

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+from support.waiting import until
 
 from faults.answers import (
     SITUATIONS,
@@ -148,14 +149,27 @@ def test_a_wait_is_waited_for() -> None:
 
 
 def test_a_drip_comes_drop_by_drop() -> None:
-    with fault_gateway(lambda _: [*drip(b"abc", 0.1), CLOSE]) as gateway, connect(gateway) as client:
+    read = threading.Semaphore(0)
+
+    def script(_: Arrival) -> Iterator[Step]:
+        for step in drip(b"abc", 0.1):
+            yield step
+            if isinstance(step, bytes):
+                assert read.acquire(timeout=60)
+        yield CLOSE
+
+    with fault_gateway(script) as gateway, connect(gateway) as client:
         client.sendall(request("x"))
-        assert [client.recv(100), client.recv(100), client.recv(100), client.recv(100)] == [b"a", b"b", b"c", b""]
+        for drop in (b"a", b"b", b"c", b""):
+            assert client.recv(100) == drop
+            read.release()
+    assert list(drip(b"abc", 0.1)) == [b"a", 0.1, b"b", 0.1, b"c", 0.1]
 
 
 def test_a_hanging_gateway_says_nothing_until_the_client_leaves() -> None:
     with fault_gateway(always(HANG)) as gateway, connect(gateway) as client:
         client.sendall(request("x"))
+        until(lambda: gateway.received)
         client.settimeout(0.3)
         with pytest.raises(TimeoutError):
             client.recv(1)
@@ -168,10 +182,9 @@ def test_no_thread_is_left_whatever_its_connection_was_doing(step: Step | None) 
     with fault_gateway(lambda _: [] if step is None else [step]) as gateway, connect(gateway) as client:
         client.sendall(request("x"))
         idle = connect(gateway)
-        while not gateway.received:
-            time.sleep(0.005)
-        assert set(threading.enumerate()) > before
-    assert set(threading.enumerate()) == before
+        until(lambda: gateway.received)
+        assert set(threading.enumerate()) - before
+    assert set(threading.enumerate()) - before == set()  # one of an earlier test may have ended meanwhile
     idle.close()
 
 

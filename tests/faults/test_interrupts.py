@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.kernels import kernel
+from support.waiting import until
 
 from faults.answers import good
 from faults.gateway import Arrival, FaultGateway, Step, fault_gateway
@@ -67,46 +68,45 @@ def test_ctrl_c_at_a_random_moment_keeps_what_has_arrived_and_the_next_run_sends
 ) -> None:
     dice = random.Random(f"{SEED}/{number}")
     texts = [f"{number}/{row}" for row in range(ROWS)]
-    before = len(gateway.texts)
+    stopped, afterwards = f"sk-stopped-{number}", f"sk-afterwards-{number}"
+    process.do("use_token", stopped)
     process.order("embed", texts)
     time.sleep(dice.uniform(0, duration))
     process.press_stop()
     told = process.told()
+    at_the_prompt = len(gateway.texts_sent_with(stopped))
     assert told.get("error") in ("EmbeddingInterruptedError", "KeyboardInterrupt", None), told
 
-    process.do("rest", 0.01)  # what was on the wire at the prompt has arrived, too
-    sent = gateway.texts[before:]
-    process.do("rest", 0.05)  # a job that went on would send a dozen rows now
-    assert gateway.texts[before:] == sent
-    assert max(Counter(sent).values(), default=1) == 1
-
+    process.do("use_token", afterwards)
     left = missing(gateway, cache, texts)
-    # All that was answered is in the cache, but for what was on its way.
-    assert len(set(sent) & set(left)) <= CONCURRENCY
     again = process.do("embed", texts)
     assert again.get("digest") == digest_of(texts), again
     assert (again["new"], again["cached"], again["notices"]) == (len(left), ROWS - len(left), [])
-    assert sorted(gateway.texts[before + len(sent) :]) == sorted(left)
+    assert sorted(gateway.texts_sent_with(afterwards)) == sorted(left)
+
+    sent = gateway.texts_sent_with(stopped)
+    assert max(Counter(sent).values(), default=1) == 1
+    assert len(sent) - at_the_prompt <= CONCURRENCY  # what was on the wire; a job that went on would send the rest
+    # All that was answered is in the cache, but for what was on its way.
+    assert len(set(sent) & set(left)) <= CONCURRENCY
 
 
 def test_ctrl_c_pressed_again_and_again_is_one_stop(gateway: FaultGateway, cache: Path, process: Worker) -> None:
     texts = [f"slow {row}" for row in range(ROWS)]
-    before = len(gateway.texts)
+    process.do("use_token", "sk-again-and-again")
     process.order("embed", texts)
-    deadline = time.monotonic() + 30
-    while len(gateway.texts) < before + 3 * CONCURRENCY:
-        assert time.monotonic() < deadline, "the job does not begin"
-        time.sleep(0.001)
+    until(lambda: len(gateway.texts_sent_with("sk-again-and-again")) >= 3 * CONCURRENCY, "the job's beginning")
     for _ in range(3):
         process.press_stop()
         time.sleep(0.01)
     assert process.told()["error"] in ("EmbeddingInterruptedError", "KeyboardInterrupt")
-    process.do("rest", 0.01)
-    sent = gateway.texts[before:]
-    process.do("rest", 0.2)
-    assert gateway.texts[before:] == sent
-    assert len(set(sent) & set(missing(gateway, cache, texts))) <= CONCURRENCY
+    at_the_prompt = len(gateway.texts_sent_with("sk-again-and-again"))
+    process.do("use_token", "sk-afterwards")
+    left = missing(gateway, cache, texts)
     assert process.do("embed", texts)["digest"] == digest_of(texts)
+    sent = gateway.texts_sent_with("sk-again-and-again")
+    assert len(sent) - at_the_prompt <= CONCURRENCY
+    assert len(set(sent) & set(left)) <= CONCURRENCY
 
 
 def test_cells_of_one_kernel_stopped_at_random_moments_are_finished_by_the_next_run(
@@ -116,7 +116,6 @@ def test_cells_of_one_kernel_stopped_at_random_moments_are_finished_by_the_next_
     environ = {"VN_MAGIC_BASE_URL": gateway.base_url, "VECTORNODE_API_KEY": "sk-faults", "NO_PROXY": "127.0.0.1"}
     with kernel(environ={**os.environ, **environ, "VN_MAGIC_CACHE": str(tmp_path)}) as client:
         client.run("%load_ext vn_magic\n%embed -o df --dim 128 ['loads what is loaded late']")
-        before = len(gateway.texts)
         for number in range(5):
             texts = f"[f'kernel {number} {{row}}' for row in range({ROWS})]"
             cell = f"%embed -o df --raw --dim {DIMENSION} --concurrency {CONCURRENCY} {texts}"
@@ -127,6 +126,6 @@ def test_cells_of_one_kernel_stopped_at_random_moments_are_finished_by_the_next_
             assert (stopped.status, stopped.stderr) in (("ok", ""), ("error", "")), stopped.stderr
             again = client.run(cell)
             assert (again.status, again.stderr) == ("ok", "")
-        sent = gateway.texts[before:]
+        sent = [text for text in gateway.texts if text.startswith("kernel")]
         assert len(sent) - len(set(sent)) <= 5 * CONCURRENCY
         assert len(set(sent)) == 5 * ROWS

@@ -20,6 +20,7 @@ from faults.gateway import Arrival, FaultGateway, Step, fault_gateway
 from faults.workers import CONCURRENCY, DIMENSION, digest_of, worker
 from vn_magic import Session
 from vn_magic.cache import FILE_NAME
+from vn_magic.progress import ProgressEvent
 
 TEXTS = [f"text {row}" for row in range(150)]
 
@@ -105,13 +106,17 @@ def test_rows_that_another_process_commits_while_a_job_runs_are_not_sent_by_the_
 
 
 def test_a_row_that_another_session_commits_while_it_waits_for_its_retry_is_not_sent_again(tmp_path: Path) -> None:
-    refused = threading.Event()
+    waiting, committed = threading.Event(), threading.Event()
 
     def busy_at_first(arrival: Arrival) -> bytes:
         if arrival.attempt == 1:
-            refused.set()
-            return answer(503, b"", {"retry-after": "5"})
+            return answer(503, b"", {"retry-after": "0.1"})
         return good(arrival)
+
+    def report(event: ProgressEvent) -> None:
+        if event.retries:  # its wait begins, and does not end before the other one is done
+            waiting.set()
+            committed.wait(60)
 
     cache = tmp_path / "cache"
     with (
@@ -120,10 +125,14 @@ def test_a_row_that_another_session_commits_while_it_waits_for_its_retry_is_not_
         session_of(gateway, cache) as other,
         ThreadPoolExecutor(1) as pool,
     ):
-        mine = pool.submit(embed, session, ["a"])
-        assert refused.wait(60)
-        embed(other, ["a"])
-        mine.result(60)
+        request = session.prepare(["a"], dimension=DIMENSION, unit_length=False)
+        mine = pool.submit(session.run_request, request, report)
+        try:
+            assert waiting.wait(60)
+            embed(other, ["a"])
+        finally:
+            committed.set()
+        assert np.array_equal(mine.result(60).matrix, [vector_of("a", DIMENSION)])
         assert gateway.texts == ["a", "a"]
 
 
@@ -136,7 +145,7 @@ import vn_magic, vn_magic.cache
 
 if os.environ["JOURNAL_MODE"]:
     vn_magic.cache.journal_mode_for = lambda path, version: os.environ["JOURNAL_MODE"]
-signal.alarm(60)  # of the parent alone; a child that hangs holds it up
+signal.alarm(240)  # of the parent alone; a child that hangs holds it up
 session = vn_magic.Session()
 
 def digest(*texts):

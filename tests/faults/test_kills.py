@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.waiting import until
 
 from faults.answers import good, vector_of
 from faults.gateway import Arrival, FaultGateway, Step, fault_gateway
@@ -72,20 +73,17 @@ def test_a_kill_at_a_random_moment_leaves_a_whole_cache_and_costs_at_most_a_batc
 ) -> None:
     dice = random.Random(f"{SEED}/{number}")
     texts = [f"{cache.name} {number}/{row}" for row in range(ROWS)]
-    before = len(gateway.texts)
+    killed, afterwards = (f"sk-{when}-{cache.name}-{number}" for when in ("killed", "afterwards"))
+    process.do("use_token", killed)
     child = process.do("fork_and_embed", texts)["child"]
     moment = dice.randrange(ROWS)
-    deadline = time.monotonic() + 30
-    while len(gateway.texts) < before + moment:
-        assert time.monotonic() < deadline, "the job does not go on"
-        time.sleep(0.001)
+    until(lambda: len(gateway.texts_sent_with(killed)) >= moment, "the moment")
     time.sleep(dice.uniform(0, 0.03))
     os.kill(child, signal.SIGKILL)  # not reaped before it is waited for below, so the number is still its own
     assert process.do("wait_for", child)["status"] in (-signal.SIGKILL, 0)
-    killed_at = len(gateway.texts)
 
     assert integrity(cache, tmp_path / "copy") == "ok"
-    with Session(base_url=gateway.base_url, token="sk-faults", environ={"VN_MAGIC_CACHE": str(cache)}) as session:
+    with Session(base_url=gateway.base_url, token=afterwards, environ={"VN_MAGIC_CACHE": str(cache)}) as session:
         request = session.prepare(texts, dimension=DIMENSION, unit_length=False, concurrency=CONCURRENCY)
         plan, _ = session.run(session.plan_job(request))
         done = session.run_request(request)
@@ -93,8 +91,7 @@ def test_a_kill_at_a_random_moment_leaves_a_whole_cache_and_costs_at_most_a_batc
     expected = np.stack([vector_of(text, DIMENSION) for text in texts])
     assert np.array_equal(done.matrix, expected)  # those from the cache among them
     assert done.summary.cached == plan.cached
-    sent = gateway.texts[before:killed_at]
-    again = gateway.texts[killed_at:]
+    sent, again = gateway.texts_sent_with(killed), gateway.texts_sent_with(afterwards)
     assert sorted(again) == sorted(texts[row] for row in plan.missing)
     assert len(set(sent) & set(again)) <= COMMIT_ROWS + CONCURRENCY
     assert set(sent) | set(again) == set(texts)
@@ -105,16 +102,17 @@ def test_kill_after_kill_of_one_job_ends_with_every_row_once_in_a_whole_cache(
 ) -> None:
     dice = random.Random(SEED)
     texts = [f"{cache.name} again and again {row}" for row in range(2 * ROWS)]
-    before = len(gateway.texts)
+    token = f"sk-again-and-again-{cache.name}"
+    process.do("use_token", token)
     for _ in range(5):
         child = process.do("fork_and_embed", texts)["child"]
         time.sleep(dice.uniform(0, 0.3))
         os.kill(child, signal.SIGKILL)
         process.do("wait_for", child)
-    with Session(base_url=gateway.base_url, token="sk-faults", environ={"VN_MAGIC_CACHE": str(cache)}) as session:
+    with Session(base_url=gateway.base_url, token=token, environ={"VN_MAGIC_CACHE": str(cache)}) as session:
         matrix = session.embed(texts, dimension=DIMENSION, unit_length=False, result="numpy")
         assert session.runtime.cache.notices == []
     assert np.array_equal(matrix, np.stack([vector_of(text, DIMENSION) for text in texts]))
-    sent = gateway.texts[before:]
+    sent = gateway.texts_sent_with(token)
     assert len(sent) - len(texts) <= 5 * (COMMIT_ROWS + CONCURRENCY)
     assert integrity(cache, tmp_path / "copy") == "ok"

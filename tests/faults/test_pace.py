@@ -44,26 +44,31 @@ class Gauge:
 
 
 def test_one_429_among_clean_answers_holds_all_and_resumes_as_slowly_and_the_progress_tells() -> None:
-    refused, events = threading.Event(), list[ProgressEvent]()
+    all_are_there, heard, events = threading.Barrier(16), threading.Event(), list[ProgressEvent]()
 
     def script(arrival: Arrival) -> Iterator[Step]:
+        if 32 < arrival.number <= 48:  # one of each worker, all under way together
+            all_are_there.wait(60)
         if arrival.number == 40:
             yield limit(1.2, "header")
-            refused.set()
         else:
-            if 32 < arrival.number < 50:  # under way with it, and answered well after it
-                refused.wait()
-                yield 0.1
-            yield 0.02
+            if 32 < arrival.number <= 48:
+                heard.wait(60)  # answered after it
+            else:
+                yield 0.02
             yield good(arrival)
+
+    def report(event: ProgressEvent) -> None:
+        events.append(event)
+        if event.waiting:
+            heard.set()
 
     texts = texts_of(120)
     with talking_to(script) as (session, gateway):
         request = session.prepare(texts, dimension=128, concurrency=16)
-        assert_own_vectors(session.run(session.run_job(request, events.append)).matrix, texts)
-    told = gateway.received[40].at
-    later = [arrival.at for arrival in gateway.received if arrival.at >= told + 1.2]
-    assert sum(told < arrival.at < told + 1.2 for arrival in gateway.received) < 16
+        assert_own_vectors(session.run(session.run_job(request, report)).matrix, texts)
+    told, *later = [arrival.at for arrival in gateway.received[48:]]
+    assert later[0] >= told + 1.2
     assert later[1] >= later[0] + 0.02  # alone until it was answered
     waiting = [event for event in events if event.waiting]
     assert {event.waiting for event in waiting} == {"1 s (429)"}
@@ -94,12 +99,21 @@ def test_after_a_429_traffic_resumes_with_one_request_that_tests_the_water(place
 
 @pytest.mark.usefixtures("brisk")
 def test_a_wait_that_the_server_names_is_kept_by_all_workers() -> None:
+    heard = threading.Event()
+
     def script(arrival: Arrival) -> bytes:
+        if arrival.number > 30:
+            heard.wait(60)  # or the others would be answered, and start again, before anybody has heard of the wait
         return limit(0.4, "header") if arrival.number == 30 else good(arrival)
+
+    def report(event: ProgressEvent) -> None:
+        if event.retries:
+            heard.set()
 
     texts = texts_of(200)
     with talking_to(script) as (session, gateway):
-        assert_own_vectors(embed(session, texts, concurrency=12), texts)
+        request = session.prepare(texts, dimension=128, concurrency=12)
+        assert_own_vectors(session.run(session.run_job(request, report)).matrix, texts)
     told = gateway.received[30].at
     # Those who were on their way with it may still arrive; nobody starts later.
     assert sum(told < arrival.at < told + 0.4 for arrival in gateway.received) <= 12
@@ -144,7 +158,7 @@ def test_a_wait_that_the_server_names_is_kept_also_when_the_row_that_heard_it_is
 
 
 def test_two_jobs_of_one_session_back_off_together() -> None:
-    all_are_there = threading.Barrier(9)
+    all_are_there, heard = threading.Barrier(8), threading.Event()
 
     def script(arrival: Arrival) -> Iterator[Step]:
         if arrival.number < 8:
@@ -152,21 +166,27 @@ def test_two_jobs_of_one_session_back_off_together() -> None:
             if arrival.text == "panel 0":
                 yield limit(0.4, "header")
             else:
+                heard.wait(60)
                 yield good(arrival)
         else:
             yield 0.05
             yield good(arrival)
 
+    def report(event: ProgressEvent) -> None:
+        if event.retries:
+            heard.set()
+
     with talking_to(script) as (session, gateway), ThreadPoolExecutor(2) as pool:
-        jobs = [
-            pool.submit(embed, session, [f"{name} {number}" for number in range(20)], concurrency=4)
-            for name in ("panel", "cell")
-        ]
-        all_are_there.wait(60)
+        jobs = []
+        for name in ("panel", "cell"):
+            texts = [f"{name} {number}" for number in range(20)]
+            request = session.prepare(texts, dimension=128, concurrency=4)
+            jobs.append(pool.submit(session.run_request, request, report))
         for each in jobs:
             each.result(60)
-    told = next(arrival.at for arrival in gateway.received if arrival.text == "panel 0")
-    later = [arrival.at for arrival in gateway.received if arrival.at >= told + 0.4]
+    times = [arrival.at for arrival in gateway.received]
+    told, later = times[7], times[8:]
+    assert later[0] >= told + 0.4
     # One of each job tests the water.
     assert later[2] >= later[0] + 0.05
 
@@ -176,8 +196,18 @@ def test_two_jobs_of_one_session_back_off_together() -> None:
 
 def test_unset_concurrency_grows_while_answers_are_clean_and_the_progress_tells() -> None:
     gauge, events = Gauge(0.02), list[ProgressEvent]()
+    more_than_at_first = threading.Barrier(FIRST_CONCURRENCY + 1)
+
+    def script(arrival: Arrival) -> Iterator[Step]:
+        steps = gauge(arrival)
+        yield next(steps)
+        # However slow client and gateway are: when the first ones are answered, one more than these is under way.
+        if FIRST_CONCURRENCY <= arrival.number <= 2 * FIRST_CONCURRENCY:
+            more_than_at_first.wait(60)
+        yield from steps
+
     texts = texts_of(900)
-    with talking_to(gauge) as (session, _):
+    with talking_to(script) as (session, _):
         embeddings = session.run(session.run_job(session.prepare(texts, dimension=128), events.append))
     assert FIRST_CONCURRENCY < gauge.most <= MOST_CONCURRENCY
     assert gauge.most <= embeddings.summary.concurrency <= max(event.concurrency for event in events)

@@ -544,7 +544,7 @@ Embed = Callable[..., Any]
 
 
 @given(values=st.lists(cells, max_size=24), concurrency=st.integers(1, 16), cache=st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_row_stands_where_its_text_stood_whoever_answers_first_and_whoever_fails(
     hesitating_gateway: FaultGateway,
     shared_session: Session,

@@ -61,7 +61,7 @@ def test_ten_thousand_rows_come_back_right_through_a_gateway_that_spoils_a_fifth
         arguments = (gateway.base_url, TOKEN, str(ROWS), str(DIMENSION), str(SEED), str(path))
         with python(CLIENT, *arguments) as client:
             try:
-                out, err = client.communicate(timeout=240)
+                out, err = client.communicate(timeout=900)
             finally:
                 client.kill()
     assert (client.returncode, err) == (0, "")

@@ -48,7 +48,8 @@ def test_answers_without_a_vector_are_paid_for_a_bounded_number_of_times_too() -
     with talking_to(always(zeros)) as (session, gateway):
         error = failure(session, OutageError, *texts_of(2000), on_error="keep", concurrency=4)
     assert "an answer without a vector × " in str(error)
-    assert len(gateway.received) <= MOST_BAD_ANSWERS_IN_A_ROW + 4
+    # Three were under way with the last step of the run that was too short, and three with the first that was not.
+    assert len(gateway.received) <= MOST_BAD_ANSWERS_IN_A_ROW + 2 * 3
 
 
 @pytest.mark.usefixtures("brisk")
@@ -100,18 +101,16 @@ def test_an_outage_names_what_was_seen() -> None:
 
 @pytest.mark.usefixtures("brisk")
 def test_an_outage_loses_nothing_that_had_arrived_and_the_next_run_pays_only_for_the_rest() -> None:
-    broken = threading.Event()
+    mended = threading.Event()
 
     def script(arrival: Arrival) -> bytes:
-        if arrival.number == 100:
-            broken.set()
-        return UNAVAILABLE if broken.is_set() else good(arrival)
+        return good(arrival) if arrival.number < 100 or mended.is_set() else UNAVAILABLE
 
     texts = texts_of(400)
     with talking_to(script) as (session, gateway):
         failure(session, OutageError, *texts)
         before = len(gateway.received)
-        broken = threading.Event()
+        mended.set()
         assert_own_vectors(embed(session, texts), texts)
         again = {arrival.text for arrival in gateway.received[before:]}
     assert again.isdisjoint({arrival.text for arrival in gateway.received[:100]})
@@ -119,12 +118,17 @@ def test_an_outage_loses_nothing_that_had_arrived_and_the_next_run_pays_only_for
 
 @pytest.mark.usefixtures("brisk")
 def test_a_short_outage_in_the_middle_heals_with_the_order_intact() -> None:
+    workers = 24
+    all_are_there = threading.Barrier(workers)
+
     def script(arrival: Arrival) -> bytes:
+        if 200 <= arrival.number < 200 + workers:
+            all_are_there.wait(60)  # one failure of each worker, and one step of the run
         return UNAVAILABLE if 200 <= arrival.number < 230 else good(arrival)
 
     texts = texts_of(600)
     with talking_to(script) as (session, gateway):
-        assert_own_vectors(embed(session, texts, concurrency=24), texts)
+        assert_own_vectors(embed(session, texts, concurrency=workers), texts)
     assert len(gateway.received) == 630
 
 
@@ -160,7 +164,8 @@ def test_a_gateway_that_fails_more_often_than_not_is_not_burdened_with_retries_o
 @pytest.mark.usefixtures("brisk")
 def test_a_gateway_that_fails_every_fifth_time_is_worked_with_to_the_end() -> None:
     def script(arrival: Arrival) -> bytes:
-        return good(arrival) if arrival.number % 5 else UNAVAILABLE
+        # Without the second half a text in two hundred runs would meet it eight times, and be given up.
+        return good(arrival) if arrival.number % 5 or arrival.attempt > 5 else UNAVAILABLE
 
     texts = texts_of(1500)
     with talking_to(script) as (session, gateway):

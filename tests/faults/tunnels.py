@@ -51,8 +51,10 @@ class _Server:
             each.close()
 
     def _start(self, work: Callable[..., None], *arguments: Any) -> None:
-        self._threads.append(threading.Thread(target=work, args=arguments, name="tunnel proxy"))
-        self._threads[-1].start()
+        # Started before it is known: others start threads at the same time, and `stop` joins what it finds.
+        thread = threading.Thread(target=work, args=arguments, name="tunnel proxy")
+        thread.start()
+        self._threads.append(thread)
 
     def _accept(self, listener: socket.socket) -> None:
         with suppress(OSError):

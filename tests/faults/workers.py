@@ -24,7 +24,7 @@ CONCURRENCY = 8
 # Everything is loaded before the first order, so that a job's time is the job's. An order is a line of JSON, and so is
 # what is told about it. Ctrl-C is heard while an order is carried out, as it is in a cell.
 _SCRIPT = f"""
-import asyncio, json, os, signal, sys
+import json, os, signal, sys
 from hashlib import blake2b
 import vn_magic, vn_magic.cache, vn_magic.gateway.client, vn_magic.journal
 
@@ -38,8 +38,9 @@ def embed(texts):
     told = {{"digest": blake2b(done.matrix.tobytes()).hexdigest(), "notices": done.summary.notices}}
     return told | {{"new": done.summary.new, "cached": done.summary.cached}}
 
-def rest(seconds):
-    return session.run(asyncio.sleep(seconds, {{}}))
+def use_token(token):
+    os.environ["VECTORNODE_API_KEY"] = token
+    return {{}}
 
 def fork_and_embed(texts):
     if (child := os.fork()) == 0:
@@ -126,7 +127,7 @@ def worker(gateway: FaultGateway, cache: Path, *, journal_mode: str = "") -> Ite
         try:
             assert working._read_line() == "ready\n"
             yield working
-            _, errors = process.communicate(timeout=30)  # the end of its input is its end
+            _, errors = process.communicate(timeout=60)  # the end of its input is its end
             assert (errors, process.returncode) == ("", 0)
         finally:
             process.kill()

@@ -43,7 +43,10 @@ def test_a_card_is_drawn_four_to_six_times_a_second_however_the_ticks_fall(
     assert 4 <= len(drawn) / seconds <= 6
 
 
-def test_however_many_changes_are_noted_between_two_ticks_the_last_one_alone_is_drawn(drawn: list[str]) -> None:
+def test_however_many_changes_are_noted_between_two_ticks_the_last_one_alone_is_drawn(
+    drawn: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(card_module, "time", SimpleNamespace(monotonic=lambda: 1000.0))
     card = Card("x", in_kernel=True, quiet=False, kept=True)
     for done in range(1000):
         card.note(ProgressEvent(1000, done=done))

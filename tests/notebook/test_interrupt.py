@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable
 
 from support.gateways import Served
 from support.kernels import kernel
+from support.waiting import until
 
 ROWS = 2000
 JOB = f"%embed -o df --dim 128 --concurrency 8 [f'text {{i}}' for i in range({ROWS})]"
-
-
-def _until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.01)
 
 
 def _environ(gateway: Served, token: str) -> dict[str, str]:
@@ -34,7 +26,7 @@ def test_stop_returns_the_prompt_sends_nothing_more_and_the_next_run_pays_for_th
     with kernel(environ=_environ(gateway, token)) as client:
         client.run("%load_ext vn_magic")
         running = client.start(JOB)
-        _until(lambda: len(gateway.received) >= 300)
+        until(lambda: len(gateway.received) >= 300)
         client.manager.interrupt_kernel()
         reply = client.finish(running)
         at_the_prompt = len(gateway.received)
@@ -44,7 +36,8 @@ def test_stop_returns_the_prompt_sends_nothing_more_and_the_next_run_pays_for_th
         assert reply.stderr == ""
         assert "stopped at" in reply.card
         assert client.run("'df' in globals()").result == {"text/plain": "False"}
-        assert len(gateway.received) == at_the_prompt < ROWS
+        # What was on its way at the stop may arrive after it. A job that went on would send hundreds by now.
+        assert at_the_prompt <= len(gateway.received) <= at_the_prompt + 8 < ROWS
         again = client.run(JOB)
         assert again.status == "ok"
         # What was on its way at the stop is all that may be paid for twice.
@@ -57,9 +50,9 @@ def test_kill_loses_no_committed_row(gateway: Served, token: str) -> None:
     with kernel(environ=_environ(gateway, token)) as client:
         client.run("%load_ext vn_magic")
         client.start(JOB)
-        _until(lambda: len(gateway.received) >= 300)
+        until(lambda: len(gateway.received) >= 300)
         client.manager.provisioner.process.kill()
-        _until(lambda: client.manager.provisioner.process.poll() is not None)
+        until(lambda: client.manager.provisioner.process.poll() is not None)
     sent = len(gateway.received)
     with kernel(environ=_environ(gateway, token)) as client:
         client.run("%load_ext vn_magic")
@@ -74,7 +67,7 @@ def test_a_cell_can_be_run_after_a_stop_as_if_nothing_had_been(gateway: Served, 
     with kernel(environ=_environ(gateway, token)) as client:
         client.run("%load_ext vn_magic")
         running = client.start(JOB)
-        _until(lambda: len(gateway.received) >= 50)
+        until(lambda: len(gateway.received) >= 50)
         client.manager.interrupt_kernel()
         client.finish(running)
         reply = client.run("%%embed small --dim 128\none line\n")
@@ -99,7 +92,7 @@ def test_stop_reaches_a_cell_that_awaits_and_nothing_more_is_sent(gateway: Serve
         running = client.start(
             f"await vn_magic.aembed([f'text {{i}}' for i in range({ROWS})], dimension=128, concurrency=8)"
         )
-        _until(lambda: len(gateway.received) >= 100)
+        until(lambda: len(gateway.received) >= 100)
         client.manager.interrupt_kernel()
         assert client.finish(running).status == "error"
         at_the_prompt = len(gateway.received)

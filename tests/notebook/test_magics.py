@@ -275,7 +275,7 @@ def test_the_result_is_bound_even_where_the_terminal_cannot_show_the_card(tmp_pa
         env={**os.environ, "PYTHONIOENCODING": "cp1252"},
         capture_output=True,
         check=False,
-        timeout=60,
+        timeout=120,
     )
     assert b"(1, 768)" in done.stdout
     assert b"Error" not in done.stdout + done.stderr

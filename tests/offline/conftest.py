@@ -32,7 +32,8 @@ def stand_in() -> Iterator[Callable[..., httpx.Client]]:
         )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
-        client = httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", trust_env=False)
+        base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        client = httpx.Client(base_url=base_url, trust_env=False, timeout=60)
         served.append((server, thread, client))
         return client
 
@@ -41,7 +42,7 @@ def stand_in() -> Iterator[Callable[..., httpx.Client]]:
         client.close()
         server.should_exit = True
     for _, thread, _ in served:
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
 
 
@@ -79,7 +80,7 @@ class Serving:
     def stop(self, signal: int) -> tuple[int, str, str]:
         """Send a signal; return the exit code, all of stdout and all of stderr."""
         self.process.send_signal(signal)
-        rest, errors = self.process.communicate(timeout=20)
+        rest, errors = self.process.communicate(timeout=60)
         return self.process.returncode, "\n".join(self.lines) + rest, errors
 
 

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,6 +20,8 @@ TOKEN = "sk-canary-7f3f9a"
 BODY = {"content": {"parts": [{"text": "x"}]}, "output_dimensionality": 8}
 ONE = "/v1beta/models/gemini-embedding-001:embedContent"
 BATCH = "/v1beta/models/gemini-embedding-001:batchEmbedContents"
+# httpx's own five seconds are too few for a machine that stalls.
+get, post = partial(httpx.get, timeout=60), partial(httpx.post, timeout=60)
 
 
 def test_a_made_token_is_printed_once_beside_the_address_and_works(serving: Callable[..., Any]) -> None:
@@ -28,9 +31,9 @@ def test_a_made_token_is_printed_once_beside_the_address_and_works(serving: Call
     assert server.lines[-1] == ready
     assert "\n".join(server.lines).count(token) == 1
     assert token.startswith("sk-offline-")
-    answer = httpx.post(base + ONE, json=BODY, headers={"Authorization": f"Bearer {token}"})
+    answer = post(base + ONE, json=BODY, headers={"Authorization": f"Bearer {token}"})
     assert len(answer.json()["embedding"]["values"]) == 8
-    assert httpx.post(base + ONE, json=BODY).status_code == 401
+    assert post(base + ONE, json=BODY).status_code == 401
 
 
 def test_every_made_token_is_another_one(serving: Callable[..., Any]) -> None:
@@ -40,7 +43,7 @@ def test_every_made_token_is_another_one(serving: Callable[..., Any]) -> None:
 def test_a_token_from_the_environment_works_and_is_printed_masked(serving: Callable[..., Any]) -> None:
     server = serving({"VECTORNODE_API_KEY": f" {TOKEN}\n"})
     base = server.exported("VN_MAGIC_BASE_URL")
-    assert httpx.get(base + "/v1/models", headers={"x-goog-api-key": TOKEN}).status_code == 200
+    assert get(base + "/v1/models", headers={"x-goog-api-key": TOKEN}).status_code == 200
     _, out, err = server.stop(signal.SIGTERM)
     assert TOKEN not in out + err
     assert "sk-…3f9a" in out
@@ -66,8 +69,8 @@ def test_the_token_is_not_among_the_arguments_of_the_process(serving: Callable[.
 def test_a_token_in_a_url_is_not_logged(serving: Callable[..., Any]) -> None:
     server = serving({"VECTORNODE_API_KEY": TOKEN})
     base = server.exported("VN_MAGIC_BASE_URL")
-    assert httpx.post(base + ONE, params={"key": TOKEN}, json=BODY).status_code == 200
-    assert httpx.post(base + "/v1/wrong", params={"key": TOKEN}).status_code == 404
+    assert post(base + ONE, params={"key": TOKEN}, json=BODY).status_code == 200
+    assert post(base + "/v1/wrong", params={"key": TOKEN}).status_code == 404
     _, out, err = server.stop(signal.SIGTERM)
     assert TOKEN not in out + err
 
@@ -81,7 +84,9 @@ def test_it_ends_cleanly(serving: Callable[..., Any], signal_number: int) -> Non
 
 def test_it_ends_although_a_connection_is_kept_open(serving: Callable[..., Any]) -> None:
     server = serving({"VECTORNODE_API_KEY": TOKEN})
-    with httpx.Client(base_url=server.exported("VN_MAGIC_BASE_URL"), headers={"x-goog-api-key": TOKEN}) as client:
+    with httpx.Client(
+        base_url=server.exported("VN_MAGIC_BASE_URL"), headers={"x-goog-api-key": TOKEN}, timeout=60
+    ) as client:
         assert client.post(ONE, json=BODY).status_code == 200
         assert server.stop(signal.SIGINT)[0] == 0
 
@@ -92,7 +97,7 @@ def test_a_caller_who_hangs_up_leaves_no_traceback(serving: Callable[..., Any]) 
     with socket.create_connection((address.hostname or "", address.port or 0)) as connection:
         head = f"POST {ONE} HTTP/1.1\r\nHost: {address.netloc}\r\nx-goog-api-key: {TOKEN}\r\nContent-Length: 99\r\n\r\n"
         connection.sendall(head.encode() + b'{"content')
-    assert httpx.get(f"{address.geturl()}/v1/models", headers={"x-goog-api-key": TOKEN}).status_code == 200
+    assert get(f"{address.geturl()}/v1/models", headers={"x-goog-api-key": TOKEN}).status_code == 200
     assert server.stop(signal.SIGTERM)[2] == ""
 
 
@@ -101,10 +106,10 @@ def test_modes_and_the_played_error_reach_the_app(serving: Callable[..., Any]) -
     dropping = serving({"VECTORNODE_API_KEY": TOKEN}, drops_dimension=True).exported("VN_MAGIC_BASE_URL")
     single = serving({"VECTORNODE_API_KEY": TOKEN}, no_batch=True).exported("VN_MAGIC_BASE_URL")
     playing = serving({"VECTORNODE_API_KEY": TOKEN}, play="no-balance").exported("VN_MAGIC_BASE_URL")
-    assert len(httpx.post(dropping + ONE, json=BODY, headers=key).json()["embedding"]["values"]) == 3072
-    assert httpx.post(single + ONE, json=BODY, headers=key).status_code == 200
-    assert httpx.post(single + BATCH, json={"requests": [BODY]}, headers=key).status_code == 404
-    assert httpx.post(playing + ONE, json=BODY, headers=key).status_code == 403
+    assert len(post(dropping + ONE, json=BODY, headers=key).json()["embedding"]["values"]) == 3072
+    assert post(single + ONE, json=BODY, headers=key).status_code == 200
+    assert post(single + BATCH, json={"requests": [BODY]}, headers=key).status_code == 404
+    assert post(playing + ONE, json=BODY, headers=key).status_code == 403
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the whole of 127.0.0.0/8 answers on Linux alone")

@@ -58,12 +58,12 @@ def side_by_side(processes: Sequence[subprocess.Popen[str]]) -> list[tuple[str, 
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
-    return [process.communicate(timeout=120) for process in processes]
+    return [process.communicate(timeout=300) for process in processes]
 
 
 def output_of(script: str, *arguments: str, **environ: str) -> str:
     """Run a script in another Python to its end and return what it printed."""
     with python(script, *arguments, **environ) as process:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
         return out

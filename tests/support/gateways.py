@@ -76,6 +76,7 @@ def served(app: App, *, dated: bool = True) -> Iterator[Served]:
             log_level="error",
             lifespan="off",
             date_header=dated,
+            timeout_keep_alive=600,  # nobody meets a connection that is just being closed
         )
     )
     thread = threading.Thread(target=server.run, daemon=True)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import base64
 import sqlite3
-import time
 import zipfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from support.inspection import shown
+from support.waiting import until
 
 CANARY = "sk-canary-5e1f0a7b2c"
 MASK = "sk-…7b2c"
@@ -41,7 +41,12 @@ class Hunt:
 
     def files(self, folder: Path) -> list[str]:
         """Return the files below a folder that hold the token, archives and databases opened."""
-        return [str(path.relative_to(folder)) for path in _files(folder) if any(map(self.finds, _contents(path)))]
+        found = []
+        for path in _files(folder):
+            with suppress(FileNotFoundError):  # whoever lives there takes files away meanwhile
+                if any(map(self.finds, _contents(path))):
+                    found.append(str(path.relative_to(folder)))
+        return found
 
     def processes(self, *numbers: int) -> list[str]:
         """Return what ``ps`` shows of processes, and of their environment, where the token is in it."""
@@ -67,10 +72,7 @@ def _forms(run: bytes) -> Iterator[bytes]:
 
 def _wait_for_arguments(number: int) -> None:
     """Wait until a process that was just started shows its arguments: for a moment there are none."""
-    deadline = time.monotonic() + 10
-    while not Path(f"/proc/{number}/cmdline").read_bytes():
-        assert time.monotonic() < deadline, f"process {number} has no arguments"
-        time.sleep(0.01)
+    until(Path(f"/proc/{number}/cmdline").read_bytes, f"a command line of process {number}")
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -82,7 +84,7 @@ def _contents(path: Path) -> Iterator[bytes]:
     yield str(path).encode()
     yield data
     if data.startswith(b"SQLite format 3"):
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=60)) as database:
             database.text_factory = bytes
             yield from _texts(database)
     elif zipfile.is_zipfile(BytesIO(data)):

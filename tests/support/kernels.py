@@ -84,7 +84,7 @@ class Kernel:
         reply = Reply("")
         deadline = time.monotonic() + timeout
         while True:
-            message = self.client.get_iopub_msg(timeout=deadline - time.monotonic())
+            message = self.client.get_iopub_msg(timeout=max(0.1, deadline - time.monotonic()))
             if message["parent_header"].get("msg_id") != message_id:
                 continue
             reply.messages.append(message)
@@ -105,7 +105,7 @@ class Kernel:
         """Wait for the first message of a kind from a running cell."""
         deadline = time.monotonic() + timeout
         while True:
-            message = self.client.get_iopub_msg(timeout=deadline - time.monotonic())
+            message = self.client.get_iopub_msg(timeout=max(0.1, deadline - time.monotonic()))
             if message["parent_header"].get("msg_id") == message_id and message["msg_type"] == kind:
                 found: dict[str, Any] = message
                 return found
@@ -114,7 +114,7 @@ class Kernel:
         """Return what the kernel offers at a position (the end by default)."""
         message_id = self.client.complete(code, position)
         while True:
-            answer = self.client.get_shell_msg(timeout=30)
+            answer = self.client.get_shell_msg(timeout=60)
             if answer["parent_header"].get("msg_id") == message_id:
                 matches: list[str] = answer["content"]["matches"]
                 return matches

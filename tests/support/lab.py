@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -75,8 +75,12 @@ class Lab:
 
     def traces(self, needle: str) -> list[str]:
         """Return the files under ``home`` that hold this text: notebooks, checkpoints, history, caches, logs."""
-        files = (path for path in self.home.rglob("*") if path.is_file())
-        return [str(path.relative_to(self.home)) for path in files if needle.encode() in path.read_bytes()]
+        found = []
+        for path in self.home.rglob("*"):
+            with suppress(FileNotFoundError):  # the server and its kernels take files away meanwhile
+                if path.is_file() and needle.encode() in path.read_bytes():
+                    found.append(str(path.relative_to(self.home)))
+        return found
 
 
 @contextmanager

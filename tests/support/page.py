@@ -221,7 +221,7 @@ class Notebook:
         kernel_id = self.evaluate("return panel.sessionContext.session.kernel.id")
         client = BlockingKernelClient(connection_file=str(self.lab.home / "runtime" / f"kernel-{kernel_id}.json"))
         client.load_connection_file()
-        client.start_channels()
+        client.start_channels(hb=False)  # by its heart a kernel that stands still for a second is dead
         try:
             client.wait_for_ready(timeout=SECONDS)
             yield Bystander(client)

@@ -72,6 +72,14 @@ class PanelPage:
         """The cell that does the same."""
         return self.root.locator(".vn-cell pre")
 
+    def drawn(self) -> None:
+        """Wait until the panel stands there with all its parts: the page draws each as its code has come."""
+        for name in ("Check", "Use token", "Run", "Copy cell"):
+            expect(self.button(name)).to_be_visible()
+        for name in ("Base URL", "Rows", "Name"):
+            expect(self.field(name)).to_be_visible()
+        expect(self.root.get_by_role("radio", name="Take a variable")).to_be_visible()
+
     def says(self, text: str) -> None:
         """Wait until the panel shows this text."""
         expect(self.root).to_contain_text(text, use_inner_text=True)

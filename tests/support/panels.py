@@ -6,12 +6,13 @@ import ast
 import json
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from html.parser import HTMLParser
 from queue import Empty
 from typing import Any
 
 from support.kernels import Kernel, Reply, kernel
+from support.waiting import until
 
 _FRESH = """
 import json, os, sys, gc
@@ -21,6 +22,11 @@ for _name in {absent!r}:
 %load_ext vn_magic
 import vn_magic, ipywidgets, pandas as pd, numpy as np
 p = vn_magic.EmbedPanel()
+async def _tasks_left():
+    import asyncio
+    for _ in range(3):  # what has just ended may have begun something else
+        await asyncio.sleep(0)
+    return len(asyncio.all_tasks()) - 1
 """
 _CLEAR = """
 if 'ipywidgets' in __import__('sys').modules:
@@ -49,9 +55,11 @@ class Desk:
         self._other.start_channels(shell=False, stdin=False, hb=False, control=False)  # it listens, and nothing else
         self._heard: list[dict[str, Any]] = []
         deadline = time.monotonic() + 60
-        while not self.heard():
+        while not self._heard:  # what is published before its subscription has arrived is lost to it
             assert time.monotonic() < deadline, "the second client hears nothing"
             kernel.run("pass")
+            with suppress(Empty):
+                self._heard.append(self._other.get_iopub_msg(timeout=0.3))
 
     def close(self) -> None:
         """Leave the kernel."""
@@ -80,13 +88,9 @@ class Desk:
         assert answer["status"] == "ok", answer
         return json.loads(ast.literal_eval(answer["data"]["text/plain"]))
 
-    def until(self, expression: str, seconds: float = 30.0) -> Any:
-        """Wait until an expression is true in the kernel, and return it."""
-        deadline = time.monotonic() + seconds
-        while not (value := self.see(expression)):
-            assert time.monotonic() < deadline, f"{expression} did not come about"
-            time.sleep(0.02)
-        return value
+    def until(self, expression: str) -> None:
+        """Wait until an expression is true in the kernel."""
+        until(lambda: self.see(expression), expression)
 
     def click(self, button: str) -> Reply:
         """Click a button, e.g. ``_runner._run``."""
@@ -103,8 +107,12 @@ class Desk:
 
     def ask(self, question: str) -> Reply:
         """Type a question and press Enter; the browser tells of the key first, then of the text."""
-        self.finish(self.send("_results._neighbours._query", {"method": "custom", "content": {"event": "submit"}}))
-        return self.type("_results._neighbours._query", question)
+        field = "_results._neighbours._query"
+        enter = self.prepared(field, {"method": "custom", "content": {"event": "submit"}})
+        text = self.prepared(field, _update(value=question))
+        for sent in [self.post(message) for message in (enter, text)]:  # with nothing in between, as a browser's
+            reply = self.finish(sent)
+        return reply
 
     def enter_token(self, token: str, origin: str | None = None) -> Reply:
         """Use a token; the field shows the origin that it is for."""
@@ -151,6 +159,10 @@ class Desk:
         """Wait until no job runs."""
         self.until("not p._runner._running")
 
+    def settled(self) -> None:
+        """Wait until the session's loop has nothing left to do: all that was begun is done and shown."""
+        self.until("vn_magic.current_session().runtime.portal.run(_tasks_left()) == 0")
+
     def said(self, part: str) -> str:
         """Return the text of a message or note of the panel, without its HTML."""
         html: str = self.see(f"p.{part}.value")
@@ -161,11 +173,17 @@ class Desk:
         return self.said("_tasks.message.widget") if "vn-error" in self.see("p._tasks.message.widget.value") else ""
 
     def heard(self) -> list[dict[str, Any]]:
-        """Return all that a second client of the kernel has heard since the beginning."""
+        """Return all that a second client of the kernel has heard since the beginning.
+
+        The end is marked by a question: what the kernel published before its answer has arrived before it.
+        """
+        question = self.kernel.client.execute("", silent=True, store_history=False)
+        self._answer(question)
         while True:
-            try:
-                self._heard.append(self._other.get_iopub_msg(timeout=0.3))
-            except Empty:
+            message = self._other.get_iopub_msg(timeout=60)
+            self._heard.append(message)
+            of_question = message["parent_header"].get("msg_id") == question and message["msg_type"] == "status"
+            if of_question and message["content"]["execution_state"] == "idle":
                 return list(self._heard)
 
     def outputs(self) -> list[dict[str, Any]]:

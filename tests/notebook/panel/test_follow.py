@@ -12,7 +12,7 @@ from vn_magic.offline import create_app
 
 
 def _answer(desk: Desk) -> str:
-    desk.until("not any(word in p._connect._message.widget.value for word in ('Checking', 'Asking'))")
+    desk.settled()
     return desk.said("_connect._message.widget")
 
 
@@ -168,17 +168,19 @@ def test_the_estimate_needs_no_token_and_sends_nothing(shared_desk: Desk, gatewa
 
 def test_quick_typing_leaves_no_tasks_and_no_warnings(panel: Desk) -> None:
     panel.kernel.run(
-        "import asyncio, warnings\nwarnings.simplefilter('always')\n"
+        "import asyncio, warnings\ngc.collect()  # what others left is not told here\n"
+        "usual = warnings.catch_warnings(); usual.__enter__(); warnings.simplefilter('always')\n"
         "async def running():\n    return len(asyncio.all_tasks())\n"
         "def tasks(): return vn_magic.current_session().runtime.portal.run(running())"
     )
-    panel.until("p._estimate._running is None or p._estimate._running.done()")
+    panel.settled()
     before = panel.see("tasks()")
     reply = panel.kernel.run("for length in range(200):\n    p._text._body.value = 'x' * (length + 1)")
     assert reply.stderr == ""
     _estimate(panel)
     panel.see("gc.collect()")
     assert panel.see("tasks()") == before
+    assert panel.see("usual.__exit__(None, None, None)") is None  # this kernel serves other tests, too
     assert [content for content in panel.outputs() if content.get("name") == "stderr"] == []
 
 

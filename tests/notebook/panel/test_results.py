@@ -52,6 +52,7 @@ def test_a_question_finds_the_rows_nearest_to_it_and_costs_one_text(online: Desk
     online.type("_results._neighbours._k", 2)
     online.ask("late trains")
     online.click("_results._neighbours._find")  # Enter and a click ask the same
+    online.settled()  # Enter asks a moment later, and may find the click's question answered
     _heading(online, "2 rows nearest to “late trains”")
     assert {row.split(" · ")[0] for row in _rows(online, "_neighbours")} == {"2", "3"}
     assert gateway.texts.count("late trains") == 1

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.gateways import App, Receive, Send, Served, served
 from support.panels import Desk
+from support.waiting import until
 
 from vn_magic.offline import create_app
 
@@ -49,15 +49,8 @@ def connected(shared_desk: Desk, gateway: Served, tmp_path: Path) -> Desk:
 
 def _answer(desk: Desk) -> str:
     """Wait for the answer of what Connect has begun."""
-    desk.until("not any(word in p._connect._message.widget.value for word in ('Checking', 'Asking'))")
+    desk.settled()
     return desk.said("_connect._message.widget")
-
-
-def _wait(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.01)
 
 
 def test_typed_text_is_not_saved_while_a_variable_is_chosen_and_comes_back(panel: Desk) -> None:
@@ -217,10 +210,11 @@ def test_a_token_that_is_being_checked_while_the_base_url_changes_is_not_bound_t
     with served(_held(create_app(token=token), go)) as first, served(create_app(token=token)) as second:
         shared_desk.sit_down(VN_MAGIC_BASE_URL=first.url, VN_MAGIC_CACHE=str(tmp_path / "cache"))
         shared_desk.enter_token(token)
-        _wait(lambda: bool(first.received))
+        until(lambda: first.received)
         shared_desk.type("_connect._base_url", second.url)
         go.set()
         shared_desk.until("p._connect._checking.done()")
+        shared_desk.settled()
         assert shared_desk.see("vn_magic.current_session().tokens.origin") is None
         assert shared_desk.see("vn_magic.current_session().find_token() is None") is True
         shared_desk.type("_text._body", "hello")
@@ -234,9 +228,10 @@ def test_forget_while_a_token_is_being_checked_keeps_none(shared_desk: Desk, tok
     with served(_held(create_app(token=token), go)) as server:
         shared_desk.sit_down(VN_MAGIC_BASE_URL=server.url, VN_MAGIC_CACHE=str(tmp_path / "cache"))
         shared_desk.enter_token(token)
-        _wait(lambda: bool(server.received))
+        until(lambda: server.received)
         shared_desk.click("_connect._forget")
         go.set()
         shared_desk.until("'is forgotten' in p._connect._message.widget.value and p._connect._checking.done()")
+        shared_desk.settled()
         assert shared_desk.see("vn_magic.current_session().find_token() is None") is True
         assert "token: none" in shared_desk.said("_connect._status")
