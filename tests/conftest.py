@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from vn_magic import Session  # noqa: E402 - see above
 from vn_magic.offline import create_app  # noqa: E402 - see above
 
 TOKEN = "sk-canary-7d1e5b0c93"
+
+# Who is started in the background inherits that Ctrl-C is ignored, and hands it on to all its children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes is the machine's affair: one that stands still for a moment has found no fault.
 settings.register_profile("unhurried", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])

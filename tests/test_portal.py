@@ -39,14 +39,6 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(portal_module, "CANCEL_SECONDS", HANG)
 
 
-@pytest.fixture(autouse=True)
-def heard() -> Iterator[None]:
-    """Have Ctrl-C heard here and by children: who is started in the background inherits that it is ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def loop_threads() -> set[threading.Thread]:
     """Those of sessions that were dropped earlier are among them, and may end at any time."""
     return {thread for thread in threading.enumerate() if thread.name == "vn_magic loop"}
