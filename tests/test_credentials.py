@@ -172,6 +172,7 @@ def test_scrub_masks_the_token_and_whatever_looks_like_one() -> None:
     text = f"Bearer odd+token/without=prefix; {TEXT}; sk-12345678; sk-1234; task-oriented-approach; risk-assessment"
     assert odd.scrub(text) == "Bearer …efix; sk-…d6e1; sk-…; sk-1234; task-oriented-approach; risk-assessment"
     assert scrub("no token here") == "no token here"
+    assert scrub(f"密钥{TEXT}。") == "密钥sk-…d6e1。"
 
 
 @given(before=st.text(max_size=20), after=st.text(max_size=20))

@@ -33,6 +33,8 @@ def embed(  # noqa: PLR0913 - as many arguments as the magic has options
     batch_size: int | None = None,
     refresh: bool = False,
     cache: bool = True,
+    max_requests: int | None = None,
+    max_tokens: int | None = None,
 ) -> Vectors:
     """Turn texts into vectors: the same options and the same results as ``%embed``.
 
@@ -66,6 +68,10 @@ def embed(  # noqa: PLR0913 - as many arguments as the magic has options
         Send every text, whatever the cache has.
     cache
         False neither reads nor writes the cache.
+    max_requests, max_tokens
+        The most that this call may send, whatever the session's settings of these names leave: requests with their
+        retries, and input tokens, estimated where the service does not count them. None for no limit of its own. Rows
+        from the cache or a pack cost nothing.
 
     Returns
     -------
@@ -79,7 +85,8 @@ def embed(  # noqa: PLR0913 - as many arguments as the magic has options
     TokenError
         When there is no token.
     GatewayError
-        What the service answered; its subclasses say what to do. Finished rows are in the cache.
+        What the service answered; its subclasses say what to do. Finished rows are in the cache. A `BudgetError`
+        before anything is sent, when the rows need more than is allowed; later, when retries have used up the rest.
 
     Examples
     --------
@@ -103,6 +110,8 @@ def embed(  # noqa: PLR0913 - as many arguments as the magic has options
         batch_size=batch_size,
         refresh=refresh,
         cache=cache,
+        max_requests=max_requests,
+        max_tokens=max_tokens,
     )
 
 
@@ -122,6 +131,8 @@ async def aembed(  # noqa: PLR0913 - as above
     batch_size: int | None = None,
     refresh: bool = False,
     cache: bool = True,
+    max_requests: int | None = None,
+    max_tokens: int | None = None,
 ) -> Vectors:
     """Do `embed` without blocking the caller's event loop; cancelling the task stops the job."""
     return await current_session().aembed(
@@ -139,6 +150,8 @@ async def aembed(  # noqa: PLR0913 - as above
         batch_size=batch_size,
         refresh=refresh,
         cache=cache,
+        max_requests=max_requests,
+        max_tokens=max_tokens,
     )
 
 

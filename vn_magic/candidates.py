@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from keyword import iskeyword
 from typing import Any
 from unicodedata import normalize
@@ -45,15 +45,25 @@ def text_columns(frame: pd.DataFrame) -> list[str]:
 
     People who embed a frame mean its reviews, not its product names.
     """
-    names = [str(name) for name in frame.columns]
-    times = Counter(names)
-    columns = {
-        name: frame.iloc[:, at]
-        for at, (name, dtype) in enumerate(zip(names, frame.dtypes, strict=True))
-        if dtype.kind not in _NUMBERS and times[name] == 1 and name.isprintable()
-    }
+    dtypes = list(frame.dtypes)
+    columns = {name: frame.iloc[:, at] for name, at in _named_columns(frame).items() if dtypes[at].kind not in _NUMBERS}
     columns = {name: column for name, column in columns.items() if _series_holds_texts(column)}
     return sorted(columns, key=lambda name: -sum(len(str(text)) for text in columns[name].iloc[:_LOOKED_AT]))
+
+
+def label_columns(frame: pd.DataFrame) -> list[str]:
+    """Return the columns whose values may be labels, as a magic's line would name them: all but those of vectors."""
+    first = frame.head(1)
+    return [
+        name for name, at in _named_columns(frame).items() if all(isinstance(of, Hashable) for of in first.iloc[:, at])
+    ]
+
+
+def _named_columns(frame: pd.DataFrame) -> dict[str, int]:
+    """Return the columns that a magic's line can name, and where they are."""
+    names = [str(name) for name in frame.columns]
+    times = Counter(names)
+    return {name: at for at, name in enumerate(names) if times[name] == 1 and name.isprintable()}
 
 
 def holds_texts(value: object) -> bool:

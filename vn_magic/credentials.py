@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, Self
@@ -16,7 +16,9 @@ TOKEN_FILE_VARIABLE = "VECTORNODE_API_KEY_FILE"  # noqa: S105 - the name of a va
 
 _BEARER = re.compile(r"(?:authorization:\s*)?bearer\b", re.IGNORECASE)
 _QUOTES = "\"'`“”‘’„«»"
-TOKEN_SHAPE = re.compile(r"\bsk-[A-Za-z0-9_\-]{8,}")
+# In ASCII: a letter of another script in front of the `sk-` does not make it a part of a word.
+TOKEN_SHAPE = re.compile(r"\bsk-[A-Za-z0-9_\-]{8,}", re.ASCII)
+_SHORTEST = 8  # of a token that can be told from a part of a word
 LOGGERS = (
     "vn_magic",
     "httpx",
@@ -68,6 +70,17 @@ class Token:
     def scrub(self, text: str) -> str:
         """Return the text with this token, and everything that looks like one, masked."""
         return scrub(text.replace(self.reveal(), self.masked))
+
+    def places_in(self, text: str) -> Iterator[tuple[int, int]]:
+        """Yield start and end of every place where this token stands in a text.
+
+        None for one of less than eight characters: it would be found within words.
+        """
+        length = len(self.reveal())
+        start = text.find(self.reveal()) if length >= _SHORTEST else -1
+        while start >= 0:
+            yield start, start + length
+            start = text.find(self.reveal(), start + length)
 
     def __repr__(self) -> str:
         return f"Token({self.masked})"
@@ -231,12 +244,14 @@ class TokenStore:
                 earlier.detach()
                 self._filters.discard(earlier)
 
+    def known(self) -> list[Token]:
+        """Return the tokens that this session knows of: its own, and the environment's if that can be sent."""
+        found = self._found_in_environment()
+        return [each.token for each in (self._own, found) if isinstance(each, FoundToken)]
+
     def scrub(self, text: str) -> str:
         """Return the text with every token that this session knows of, and all that look like one, masked."""
-        known = [self._own.token] if self._own else []
-        if isinstance(found := self._found_in_environment(), FoundToken):
-            known.append(found.token)
-        for token in known:
+        for token in self.known():
             text = token.scrub(text)
         return scrub(text)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 
-from vn_magic.exceptions import GatewayError, SettingsError, TokenError
+from vn_magic.exceptions import GatewayError, PackError, SettingsError, TokenError
 from vn_magic.gateway.probe import Verdict
 from vn_magic.session import Session
 from vn_magic.settings import host_of
@@ -45,6 +45,18 @@ def findings(session: Session) -> Iterator[Finding]:
 
 
 def _gateway(session: Session) -> Iterator[Finding]:
+    try:
+        in_use = session.pack
+    except PackError as error:
+        yield Finding(False, "pack", *str(error).split("\nNext: "))  # noqa: FBT003 - a field
+        return
+    if in_use is not None:
+        rows = in_use.pack.manifest.rows
+        alone = "it alone answers, " if in_use.strict else ""
+        told = f"{in_use.pack.name}, {rows:,} {'row' if rows == 1 else 'rows'}, {alone}from {in_use.source}"
+        yield Finding(True, "pack", told)  # noqa: FBT003 - a field
+        if in_use.strict:
+            return
     if session.settings.offline:
         yield Finding(True, "gateway", "offline stand-in: lexical vectors, no network, no token")  # noqa: FBT003 - a field
         return

@@ -1,35 +1,38 @@
-"""The recipe: texts → dedupe → cache → gateway → cache → vectors, in the order of the input."""
+"""The recipe: texts → dedupe → cache → pack → gateway → cache → vectors, in the order of the input."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from vn_magic.budget import Budget, job_budget
 from vn_magic.cache import CachedVector
 from vn_magic.cache_thread import CacheThread
-from vn_magic.embeddings import Embeddings, Provenance
+from vn_magic.embeddings import Embeddings, Provenance, finish
 from vn_magic.exceptions import GatewayError, OutageError, ProvenanceError, StopJobError, TransientError, VectorError
 from vn_magic.keys import CacheKey
 from vn_magic.lookup import Lookup, Origin, distinct_rows
 from vn_magic.models import OFFLINE_MODEL
-from vn_magic.progress import JobSummary, ProgressEvent, ProgressListener, Totals
+from vn_magic.pack import PackInUse, Recorded
+from vn_magic.progress import ProgressListener, Totals
 from vn_magic.settings import JobOptions, Recipe
+from vn_magic.tally import Tally
 from vn_magic.texts import estimated_tokens
+from vn_magic.trace import Exchange, Outcome, Trace
 from vn_magic.underway import Underway
 
 if TYPE_CHECKING:
     from vn_magic.gateway.client import GatewayClient
+    from vn_magic.gateway.dialect import Question
     from vn_magic.gateway.effort import Effort
     from vn_magic.gateway.wire import Answer
 
-# Rows checked and normalised at a time, so that no temporary comes near the size of the matrix.
-_BLOCK_ROWS = 4096
+# Rows that are not in a pack for which the nearest text is looked for: up to half a second each.
+_MOST_HINTS = 5
 
 
 class EmbeddingJob:
@@ -44,13 +47,15 @@ class EmbeddingJob:
     recipe, options
         What to ask for, and how.
     origin, client
-        Whom to ask. The client belongs to the loop that runs the job.
+        Whom to ask. The client belongs to the loop that runs the job; None asks nobody: a pack alone answers.
     cache
         Answers first and keeps what comes; None to do without.
+    pack
+        Answers after the cache; None to do without.
     underway
         What other jobs of the session are asking for just now.
-    totals
-        The session's, counted up as the job goes.
+    totals, budget
+        The session's, counted up as the job goes, and the most that they may come to.
     report
         Told of every change, on the loop.
     """
@@ -63,10 +68,12 @@ class EmbeddingJob:
         options: JobOptions,
         *,
         origin: Origin,
-        client: GatewayClient,
+        client: GatewayClient | None,
         cache: CacheThread | None,
+        pack: PackInUse | None,
         underway: Underway,
         totals: Totals,
+        budget: Budget,
         report: ProgressListener,
     ) -> None:
         self._texts = texts
@@ -74,23 +81,20 @@ class EmbeddingJob:
         self._recipe = recipe
         self._options = options
         self._origin = origin
-        self._client = client
+        self._asked = client
         self._cache = cache
+        self._pack = None if options.refresh or pack is None else pack.pack
         self._underway = underway
-        self._totals = totals
-        self._report = report
         self._shares = cache is not None and not options.refresh
-        self._lookup = Lookup(texts, recipe, origin, None if options.refresh else cache)
+        self._lookup = Lookup(texts, recipe, origin, None if options.refresh else cache, self._pack)
         self._first, self._twins = distinct_rows(texts)
-        self._units = len(self._first) + len(self._errors)
+        budgets = (budget, job_budget(options))
+        self._tally = Tally(len(self._first) + len(self._errors), totals, budgets, report)
+        self.trace = Trace(texts, refused, recipe, options, origin, pack)
         self._sources: set[str] = set()
-        self._began = time.monotonic()
-        self._requests = self._retries = self._tokens = self._new = self._cached = self._most_at_once = 0
-        self._tokens_estimated = False
         self._failure: GatewayError | None = None
         self._workers: list[asyncio.Task[None]] = []
         self._most_workers = 0
-        self._on_the_way: set[asyncio.Task[Any] | None] = set()
         self._in_hand: dict[int, CacheKey] = {}
         self._failing: set[int] = set()
         self._waiting = ""
@@ -104,37 +108,51 @@ class EmbeddingJob:
         Raises
         ------
         StopJobError
-            When every further row would fail in the same way, under ``keep`` too.
+            When every further row would fail in the same way, under ``keep`` too; a budget's before anything is sent.
         GatewayError
             Under ``stop``, the first row's that cannot be embedded.
         ProvenanceError
-            When cached and new vectors turn out to be of different makers.
+            When vectors of the cache or the pack, and new ones, are of different makers.
         VectorError
             When a finished row is not finite, or zero.
         """
         self._tell()
         missing = await self._lookup.missing(self._first, self._take_cached)
+        missing = self._lookup.not_recorded(missing, self._take_recorded)
         self._tell()
-        try:
-            await self._send(missing)
-        finally:
-            if self._cache is not None:
-                await self._cache.flush()
+        if self._asked is None:
+            self._refuse(missing)
+        else:
+            self._check_makers(missing)
+            self._plan(missing)
+            try:
+                await self._send(missing)
+            finally:
+                if self._cache is not None:
+                    await self._cache.flush()
         self._repeat_for_twins()
-        _finish(self._matrix, failed=self._errors, unit_length=self._recipe.unit_length)
-        return Embeddings(self._texts, self._matrix, self._provenance(), self._errors, self._summary())
+        self.trace.norms = finish(self._matrix, failed=self._errors, unit_length=self._recipe.unit_length)
+        repeated = sum(map(len, self._twins.values()))
+        summary = self._tally.summary(rows=len(self._texts), failed=len(self._errors), duplicates=repeated)
+        return Embeddings(self._texts, self._matrix, self._provenance(), self._errors, summary)
 
-    def on_send(self) -> None:
-        """Count a request as it starts."""
-        self._on_the_way.add(asyncio.current_task())
-        self._most_at_once = max(self._most_at_once, len(self._on_the_way))
-        self._requests += 1
-        self._totals.requests += 1
+    def on_send(self, rows: Collection[int], question: Question) -> None:
+        """Count a request that is about to start, and remember what it carries.
+
+        Raises
+        ------
+        BudgetError
+            When it must not start.
+        """
+        tokens = sum(estimated_tokens(self._text(row)) for row in rows) if self._tally.counts_tokens else 0
+        self._tally.sent(tokens)
+        for row in rows:
+            self.trace.sent(row, Exchange(question.path, question.body, question.texts))
         self._tell()
 
     def on_reply(self) -> None:
         """Note that a request has ended."""
-        self._on_the_way.discard(asyncio.current_task())
+        self._tally.replied()
 
     @property
     def has_failed(self) -> bool:
@@ -149,10 +167,44 @@ class EmbeddingJob:
         """Count a retry, and say what is being waited for; there is none once a failure has ended the job."""
         if self._failure is not None:
             raise self._failure
-        self._retries += 1
-        self._totals.retries += 1
+        self._tally.retried()
         self._waiting = f"{seconds:.0f} s ({error.status or type(error).__name__})" if seconds >= 1 else ""
         self._tell()
+
+    @property
+    def _client(self) -> GatewayClient:
+        if self._asked is None:
+            raise VectorError("A pack alone answers, and a row was about to be sent.")  # a fault of ours
+        return self._asked
+
+    def _refuse(self, rows: Sequence[int]) -> None:
+        """Let rows fail that the pack does not have, where nobody else is asked."""
+        if self._pack is None:
+            raise VectorError("Nobody is asked, and there is no pack.")  # a fault of ours
+        for number, row in enumerate(rows):
+            self._in_hand[row] = self._lookup.key(row)
+            self.on_failure(row, self._pack.refusal(self._text(row), self._recipe, look=number < _MOST_HINTS))
+
+    def _check_makers(self, missing: Sequence[int]) -> None:
+        """Refuse rows that cannot stand beside those of a pack, before any is paid for."""
+        strangers = [source for source in self._sources if not self._origin.may_sign(source)]
+        if self._pack is not None and strangers and (missing or len(self._sources) > 1):
+            raise ProvenanceError(
+                f"The pack {self._pack.name} has some of these rows, of {strangers[0]}; the others are of "
+                f"{self._origin.source}, and cannot be compared with them. Nothing was sent.\n"
+                "Next: leave out what is not in the pack, or `%vn pack off` and embed all rows anew."
+            )
+
+    def _plan(self, missing: Sequence[int]) -> None:
+        tokens = sum(estimated_tokens(self._text(row)) for row in missing) if self._tally.counts_tokens else 0
+        # As `_send` does it: a first batch that finds out whether there are batches goes by itself.
+        first = min(len(missing), self._first_batch())
+        self._tally.plan(bool(first) + self._options.requests_for(len(missing) - first), tokens)
+
+    def _first_batch(self) -> int:
+        """Return how many texts go ahead alone, because nobody knows yet whether the gateway has batches."""
+        wanted = self._options.batch_size
+        return self._client.batch_size(wanted) if wanted > 1 and not self._client.knows_of_batches else 0
 
     async def _send(self, rows: Sequence[int]) -> None:
         """Send all rows, as many at a time as the gateway bears. When this is left, nothing more is sent.
@@ -163,8 +215,8 @@ class EmbeddingJob:
             return
         effort = self._effort = self._client.effort(self._options.concurrency)
         waiting = iter(rows)
-        if self._options.batch_size > 1 and not self._client.knows_of_batches:
-            await self._run_workers(1, islice(waiting, self._client.batch_size(self._options.batch_size)), effort)
+        if first := self._first_batch():
+            await self._run_workers(1, islice(waiting, first), effort)
         await self._run_workers(min(effort.concurrency.most, len(rows)), waiting, effort)
 
     async def _run_workers(self, count: int, rows: Iterator[int], effort: Effort) -> None:
@@ -195,6 +247,9 @@ class EmbeddingJob:
             try:
                 await self._embed(rows, effort)
             except GatewayError as error:
+                for row in rows:
+                    if row in self._in_hand:  # others have come, or have failed by themselves
+                        self.trace.failed(row, error)
                 self._end(error, [row for row in rows if row in self._failing])
 
     def _end(self, error: GatewayError, rows: Sequence[int]) -> None:
@@ -202,7 +257,7 @@ class EmbeddingJob:
 
         When all that is left has failed before, an outage is as well these rows' own: another run would meet it too.
         """
-        left = self._units - self._new - self._cached - len(self._errors)
+        left = self._tally.left(len(self._errors))
         own = error.__cause__ if isinstance(error, OutageError) else None
         if not isinstance(own, GatewayError) or not rows or left > len(self._failing):
             self._fail(error)
@@ -221,6 +276,7 @@ class EmbeddingJob:
             The same one with the row's number and text, where it ends the job.
         """
         told = error.at_row(row, self._text(row))
+        self.trace.failed(row, error)
         if self._options.on_error == "stop":
             raise told
         self._errors[row] = str(told)
@@ -231,7 +287,7 @@ class EmbeddingJob:
         if self._failure is None or isinstance(error, StopJobError):
             self._failure = error
         for worker in self._workers:
-            if worker not in self._on_the_way and worker is not asyncio.current_task():
+            if not self._tally.is_on_the_way(worker) and worker is not asyncio.current_task():
                 worker.cancel()
 
     async def _embed(self, rows: Sequence[int], effort: Effort) -> None:
@@ -279,12 +335,9 @@ class EmbeddingJob:
             self._underway.came(key, received)
         self._matrix[row] = answer.vector[: self._recipe.dimension]
         self._sources.add(answer.source)
-        self._new += 1
         tokens = answer.tokens if answer.tokens is not None else estimated_tokens(self._text(row))
-        self._tokens_estimated |= answer.tokens is None
-        self._tokens += tokens
-        self._totals.tokens += tokens
-        self._totals.new += 1
+        self._tally.answered(tokens, estimated=answer.tokens is None)
+        self.trace.answered(row, answer)
         if not self._client.pace.remaining:
             self._waiting = ""  # else it was on its way when the others were told to wait
         self._settle(row)
@@ -297,8 +350,14 @@ class EmbeddingJob:
     def _take_cached(self, row: int, cached: CachedVector) -> None:
         self._matrix[row] = cached.vector[: self._recipe.dimension]
         self._sources.add(cached.source)
-        self._cached += 1
-        self._totals.cached += 1
+        self._tally.took_cached()
+        self.trace.came(row, Outcome.CACHED)
+
+    def _take_recorded(self, row: int, recorded: Recorded) -> None:
+        self._matrix[row] = recorded.vector[: self._recipe.dimension]
+        self._sources.add(recorded.group.source)
+        self._tally.took_recorded()
+        self.trace.came(row, Outcome.RECORDED)
 
     def _text(self, row: int) -> str:
         return self._lookup.text(row)
@@ -313,8 +372,11 @@ class EmbeddingJob:
     def _provenance(self) -> Provenance:
         if len(self._sources) > 1:
             makers = " and ".join(sorted(self._sources))
+            before = (
+                f"are of the pack {self._pack.name}" if self._pack else "were cached before this address changed hands"
+            )
             raise ProvenanceError(
-                f"The rows are of different makers ({makers}): some were cached before this address changed hands.\n"
+                f"The rows are of different makers ({makers}): some {before}.\n"
                 "Next: run the cell with --refresh, so that all are computed anew."
             )
         source = next(iter(self._sources), self._origin.source)
@@ -322,58 +384,10 @@ class EmbeddingJob:
         recipe = self._recipe
         return Provenance(source, model, recipe.task_type, recipe.dimension, recipe.unit_length)
 
-    def _summary(self) -> JobSummary:
-        return JobSummary(
-            rows=len(self._texts),
-            new=self._new,
-            cached=self._cached,
-            failed=len(self._errors),
-            duplicates=sum(map(len, self._twins.values())),
-            requests=self._requests,
-            retries=self._retries,
-            concurrency=self._most_at_once,
-            tokens=self._tokens,
-            tokens_estimated=self._tokens_estimated,
-            seconds=time.monotonic() - self._began,
-        )
-
-    def _waiting_for_rate(self) -> str:
-        idle = self._requests and not self._on_the_way and self._options.requests_per_minute
-        return "for --rpm" if idle else ""
-
     def _tell(self) -> None:
-        self._report(
-            ProgressEvent(
-                rows=self._units,
-                done=self._new + self._cached + len(self._errors),
-                cached=self._cached,
-                failed=len(self._errors),
-                requests=self._requests,
-                retries=self._retries,
-                concurrency=min(self._effort.concurrency.limit, self._most_workers) if self._effort else 0,
-                waiting=self._waiting or self._waiting_for_rate(),
-                seconds=time.monotonic() - self._began,
-            )
+        waits_for_rate = self._options.requests_per_minute and self._tally.is_idle
+        self._tally.tell(
+            failed=len(self._errors),
+            concurrency=min(self._effort.concurrency.limit, self._most_workers) if self._effort else 0,
+            waiting=self._waiting or ("for --rpm" if waits_for_rate else ""),
         )
-
-
-def _finish(matrix: NDArray[np.float32], *, failed: Mapping[int, str], unit_length: bool) -> None:
-    """Mark failed rows, check all others, normalise if wanted, and close the matrix for writing.
-
-    A last check before anything is bound: it costs one pass, and a wrong vector must never look like a right one.
-    """
-    if failed:
-        matrix[list(failed)] = np.nan
-    for start in range(0, len(matrix), _BLOCK_ROWS):
-        block = matrix[start : start + _BLOCK_ROWS]
-        squares = np.einsum("ij,ij->i", block, block, dtype=np.float64)
-        wrong = [start + int(row) for row in np.flatnonzero(~(np.isfinite(squares) & (squares > 0)))]
-        unexplained = [row for row in wrong if row not in failed]
-        if unexplained:
-            raise VectorError(
-                f"Row {unexplained[0]} came out as no usable vector (not finite, or all zeros), so nothing was bound.\n"
-                "Next: run the cell with --refresh; if it stays, please report it."
-            )
-        if unit_length:
-            block /= np.sqrt(squares)[:, np.newaxis]  # float64: a norm may be beyond float32 where no value is
-    matrix.setflags(write=False)

@@ -10,8 +10,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vn_magic.exceptions import ProvenanceError
+from vn_magic.exceptions import ProvenanceError, VectorError
 from vn_magic.progress import JobSummary
+
+# Rows checked and normalised at a time, so that no temporary comes near the size of the matrix.
+_BLOCK_ROWS = 4096
+# A float32 vector that was normalised once is this near to length one; again, it would change in its last bits.
+_UNIT_TOLERANCE = 1e-7
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,3 +121,34 @@ class Embeddings:
     def __repr__(self) -> str:
         failed = f", {len(self.errors)} failed" if self.errors else ""
         return f"Embeddings({len(self)} rows{failed}, {self.provenance})"
+
+
+def finish(matrix: NDArray[np.float32], *, failed: Mapping[int, str], unit_length: bool) -> NDArray[np.float64]:
+    """Mark failed rows, check all others, normalise if wanted, and close the matrix for writing.
+
+    A last check before anything is bound: it costs one pass, and a wrong vector must never look like a right one.
+
+    Returns
+    -------
+    ndarray
+        The length of every row as it came, float64 ``(rows,)``.
+    """
+    if failed:
+        matrix[list(failed)] = np.nan
+    norms = np.empty(len(matrix), dtype=np.float64)
+    for start in range(0, len(matrix), _BLOCK_ROWS):
+        block = matrix[start : start + _BLOCK_ROWS]
+        squares = np.einsum("ij,ij->i", block, block, dtype=np.float64)
+        wrong = [start + int(row) for row in np.flatnonzero(~(np.isfinite(squares) & (squares > 0)))]
+        unexplained = [row for row in wrong if row not in failed]
+        if unexplained:
+            raise VectorError(
+                f"Row {unexplained[0]} came out as no usable vector (not finite, or all zeros), so nothing was bound.\n"
+                "Next: run the cell with --refresh; if it stays, please report it."
+            )
+        lengths = norms[start : start + _BLOCK_ROWS] = np.sqrt(squares)
+        if unit_length:
+            # float64: a norm may be beyond float32 where no value is
+            block /= np.where(abs(lengths - 1) < _UNIT_TOLERANCE, 1.0, lengths)[:, np.newaxis]
+    matrix.setflags(write=False)
+    return norms

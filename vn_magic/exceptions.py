@@ -8,6 +8,8 @@
     ├── TokenError                  no token, or one that cannot be sent
     ├── ProvenanceError             vectors that must not be mixed, or whose origin is lost
     ├── VectorError                 a result that failed its last check before it was bound
+    ├── PackError                   a pack that is not there, damaged, or of a newer version
+    ├── RequirementError            a notebook's condition does not hold
     ├── UnexpectedError             a fault of ours, told in short
     └── GatewayError                what the service, or the way to it, answered
         ├── StopJobError            the next row would fail too: the job ends
@@ -20,10 +22,12 @@
         │   ├── WrongAddressError
         │   ├── OutageError
         │   ├── BatchUnavailableError
-        │   └── DimensionError
+        │   ├── DimensionError
+        │   └── BudgetError
         ├── RowError                this row fails, the others may not
         │   ├── RejectedTextError
-        │   └── BadAnswerError
+        │   ├── BadAnswerError
+        │   └── NotInPackError
         └── TransientError          worth another attempt
             ├── RateLimitedError
             ├── UpstreamError
@@ -78,6 +82,14 @@ class ProvenanceError(VnMagicError):
 
 class VectorError(VnMagicError):
     """A result failed its last check (finite, non-zero) and was not bound."""
+
+
+class PackError(VnMagicError):
+    """A pack is not there, is damaged, was written by a newer version, or cannot be written."""
+
+
+class RequirementError(VnMagicError):
+    """What a notebook requires does not hold; see `vn_magic.require`."""
 
 
 class UnexpectedError(VnMagicError):
@@ -219,6 +231,13 @@ class DimensionError(StopJobError):
     cure = "Next: ask for a dimension that the model has, or another model."
 
 
+class BudgetError(StopJobError):
+    """More would be sent than the user has allowed. The gateway was not asked, or not any more."""
+
+    meaning = "The budget does not allow to send this."
+    cure = "Next: send less, or raise the budget; finished rows are kept."
+
+
 class RowError(GatewayError):
     """One text cannot be embedded; the others may well be."""
 
@@ -235,6 +254,13 @@ class BadAnswerError(RowError):
 
     meaning = "The gateway's answer is not a usable vector."
     cure = "Next: run the cell again; with --on-error keep the other rows are returned."
+
+
+class NotInPackError(RowError):
+    """The session answers from a pack alone, and this text was not recorded, or not like this."""
+
+    meaning = "This text is not in the pack, which alone answers here."
+    cure = "Next: use a recorded text exactly as it is, or `%vn pack off` and a token."
 
 
 class TransientError(GatewayError):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -55,11 +55,9 @@ def save(frame: pd.DataFrame, column: str, path: Path) -> Path:
         "version": version("vn_magic"),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    beside = path.with_name(f".{path.name}.part")
     try:
-        with beside.open("wb") as file:
+        with whole_file(path) as file:
             write(frame, note, file)
-        beside.replace(path)
     except InputError:
         raise
     except OSError as error:
@@ -71,10 +69,20 @@ def save(frame: pd.DataFrame, column: str, path: Path) -> Path:
         raise InputError(
             f"{path.name!r} cannot be written: {reason}.\nNext: drop or convert that column, or choose another ending."
         ) from None
+    return path
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[io.BufferedWriter]:
+    """Open a file for writing that is complete or absent: it is written beside, and moved when all went well."""
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        with beside.open("wb") as file:
+            yield file
+        beside.replace(path)
     finally:
         with suppress(OSError):
             beside.unlink()
-    return path
 
 
 def load(path: str | Path) -> pd.DataFrame:

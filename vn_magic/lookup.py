@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from vn_magic.cache import CachedVector, Deliver
 from vn_magic.cache_thread import CacheThread
 from vn_magic.exceptions import VectorError
 from vn_magic.keys import CacheKey, KeyRing
-from vn_magic.models import facts_of
+from vn_magic.models import OFFLINE_MODEL, serves_prefixes
+from vn_magic.pack import Pack, PackInUse, Recorded
 from vn_magic.settings import Recipe
 
 # Keys made at a time: a hundred thousand at once would weigh more than they are worth.
@@ -26,22 +27,42 @@ class Origin:
     key: str
     source: str
 
+    def may_sign(self, source: str) -> bool:
+        """Whether answers from here may turn out to be another's: `vn-magic serve` signs as the stand-in that it is."""
+        return source == self.source or (source == OFFLINE_MODEL and self.key.startswith("http:"))
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a job would do, found out without sending anything. ``missing`` are the rows it would send."""
+    """What a job would do, found out without sending anything.
+
+    ``missing`` are the rows it would send; where ``pack`` names the one that alone would answer, they would fail.
+    """
 
     rows: int
     duplicates: int
     cached: int
     missing: Sequence[int]
+    recorded: int = 0
+    pack: str = ""
 
 
-async def plan_job(texts: Sequence[str | None], recipe: Recipe, origin: Origin, cache: CacheThread | None) -> Plan:
+async def plan_job(
+    texts: Sequence[str | None], recipe: Recipe, origin: Origin, cache: CacheThread | None, pack: PackInUse | None
+) -> Plan:
     """Return what an `EmbeddingJob` would do. Sends nothing, keeps nothing."""
     first, twins = distinct_rows(texts)
-    missing = await Lookup(texts, recipe, origin, cache).missing(first, lambda _row, _cached: None)
-    return Plan(len(texts), sum(map(len, twins.values())), len(first) - len(missing), missing)
+    lookup = Lookup(texts, recipe, origin, cache, pack.pack if pack else None)
+    not_cached = await lookup.missing(first, lambda _row, _cached: None)
+    missing = lookup.not_recorded(not_cached, lambda _row, _recorded: None)
+    return Plan(
+        rows=len(texts),
+        duplicates=sum(map(len, twins.values())),
+        cached=len(first) - len(not_cached),
+        missing=missing,
+        recorded=len(not_cached) - len(missing),
+        pack=pack.pack.name if pack and pack.strict else "",
+    )
 
 
 def distinct_rows(texts: Sequence[str | None]) -> tuple[list[int], dict[int, list[int]]]:
@@ -58,13 +79,21 @@ def distinct_rows(texts: Sequence[str | None]) -> tuple[list[int], dict[int, lis
 
 
 class Lookup:
-    """Finds the rows of one list of texts in the cache."""
+    """Finds the rows of one list of texts in the cache and in a pack."""
 
-    def __init__(self, texts: Sequence[str | None], recipe: Recipe, origin: Origin, cache: CacheThread | None) -> None:
+    def __init__(
+        self,
+        texts: Sequence[str | None],
+        recipe: Recipe,
+        origin: Origin,
+        cache: CacheThread | None,
+        pack: Pack | None = None,
+    ) -> None:
         self._texts = texts
+        self._recipe = recipe
+        self._pack = pack
         self._keys = KeyRing(origin.key, recipe)
-        # Raw vectors are as received: a prefix might have come at another length.
-        self._prefixes = facts_of(recipe.model).prefixes_are_vectors and recipe.unit_length
+        self._prefixes = serves_prefixes(recipe)
         self._cache = cache
         self._dimension = recipe.dimension
 
@@ -115,4 +144,17 @@ class Lookup:
 
             await self._cache.look_up([self.key(row) for row in chunk], deliver, prefixes=self._prefixes)
             missing.extend(row for at, row in enumerate(chunk) if at not in found)
+        return missing
+
+    def not_recorded(self, rows: Sequence[int], take: Callable[[int, Recorded], None]) -> Sequence[int]:
+        """Hand vectors of the pack to ``take(row, recorded)``; return the rows that it does not have."""
+        if self._pack is None:
+            return rows
+        missing = []
+        for row in rows:
+            recorded = self._pack.find(self.text(row), self._recipe)
+            if recorded is None:
+                missing.append(row)
+            else:
+                take(row, recorded)
         return missing

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from vn_magic.exceptions import InputError
-from vn_magic.settings import TaskType
+from vn_magic.settings import Recipe, TaskType
 
 # The embedded stand-in's own name: what it signs its vectors with, and what provenance calls it.
 OFFLINE_MODEL = "offline-lexical"
@@ -57,3 +57,11 @@ KNOWN_MODELS = {
 def facts_of(model: str) -> ModelFacts:
     """Return what is known of a model; for a stranger, only what is safe to assume."""
     return KNOWN_MODELS.get(model, ModelFacts())
+
+
+def serves_prefixes(recipe: Recipe) -> bool:
+    """Whether the beginning of a longer vector is what the recipe asks for.
+
+    A raw vector is as received: a prefix might have come at another length.
+    """
+    return facts_of(recipe.model).prefixes_are_vectors and recipe.unit_length

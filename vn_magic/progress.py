@@ -18,8 +18,8 @@ class ProgressEvent(msgspec.Struct, frozen=True):
         All distinct rows of the job.
     done
         Rows whose vector is in place, or that have failed.
-    cached
-        Rows of ``done`` that came from the cache.
+    cached, recorded
+        Rows of ``done`` that came from the cache, and from a pack.
     failed
         Rows of ``done`` that have no vector.
     requests, retries
@@ -35,6 +35,7 @@ class ProgressEvent(msgspec.Struct, frozen=True):
     rows: int
     done: int = 0
     cached: int = 0
+    recorded: int = 0
     failed: int = 0
     requests: int = 0
     retries: int = 0
@@ -52,23 +53,35 @@ class ProgressListener(Protocol):
 
 @dataclass(slots=True)
 class Totals:
-    """What a session has used since it began. Counted by its jobs as they go, so failed ones count too."""
+    """What a session has used since it began. Counted by its jobs as they go, so failed ones count too.
+
+    ``recorded`` rows came from a pack. ``tokens`` are what the service counted, or estimated (``tokens_estimated``)
+    where it did not. ``tokens_on_the_way`` are estimated, and only where a budget asks for them.
+    """
 
     requests: int = 0
     retries: int = 0
     new: int = 0
     cached: int = 0
+    recorded: int = 0
     tokens: int = 0
+    tokens_estimated: bool = False
+    tokens_on_the_way: int = 0
+
+    @property
+    def tokens_taken(self) -> int:
+        """What a budget counts: the tokens of answers, and of requests that may still be answered."""
+        return self.tokens + self.tokens_on_the_way
 
 
 @dataclass(frozen=True, slots=True)
 class JobSummary:
     """What a finished job did and cost. Counts are rows, unless the name says otherwise.
 
-    ``new`` rows were paid for by this job; ``cached`` rows were not; ``duplicates`` share the vector of an
-    earlier row of the same job and are counted with it. ``concurrency`` is the most requests that were under way at
-    once. ``tokens`` is what the service counted for the new
-    texts, or an estimate (``tokens_estimated``).
+    ``new`` rows were paid for by this job; ``cached`` rows, and ``recorded`` ones of a pack, were not; ``duplicates``
+    share the vector of an earlier row of the same job and are counted with it. ``concurrency`` is the most requests
+    that were under way at once. ``tokens`` is what the service counted for the new texts, or an estimate
+    (``tokens_estimated``). ``price_per_million`` is what a million of them costs, as far as the user has said.
     """
 
     rows: int
@@ -82,4 +95,6 @@ class JobSummary:
     tokens: int
     tokens_estimated: bool
     seconds: float
+    recorded: int = 0
+    price_per_million: float | None = None
     notices: tuple[str, ...] = ()

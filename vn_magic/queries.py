@@ -25,9 +25,10 @@ def query_request(query: str, rows: Provenance, session: Session) -> Request:
     ProvenanceError
         When the session would embed the query at another place than the rows.
     """
-    _check_place(rows, session)
     task = "RETRIEVAL_QUERY" if rows.task_type == "RETRIEVAL_DOCUMENT" else rows.task_type
     recipe = Recipe(rows.model, rows.dimension, task, unit_length=rows.unit_length)
+    if not _answers_from_pack(query, recipe, session):
+        _check_place(rows, session)
     # A question without a vector is an error, whatever the session does about rows without one.
     return replace(session.prepare([query], result="numpy", on_error="stop"), recipe=recipe)
 
@@ -45,6 +46,11 @@ def embedded_query(query: str, rows: Provenance, session: Session) -> NDArray[np
     rows.check_comparable(embeddings.provenance)
     vector: NDArray[np.float32] = embeddings.matrix[0]
     return vector
+
+
+def _answers_from_pack(query: str, recipe: Recipe, session: Session) -> bool:
+    in_use = session.pack
+    return session.asks_nobody or (in_use is not None and in_use.pack.find(query, recipe) is not None)
 
 
 def _check_place(rows: Provenance, session: Session) -> None:

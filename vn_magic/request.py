@@ -12,7 +12,7 @@ from vn_magic.embeddings import Embeddings
 from vn_magic.exceptions import InputError
 from vn_magic.frames import Frame, Source, source_of, to_frame
 from vn_magic.models import facts_of
-from vn_magic.settings import JobOptions, OnError, Recipe, Result, Settings, TaskType
+from vn_magic.settings import JobOptions, OnError, Recipe, Result, Settings, TaskType, check_budget
 
 Vectors = Frame | NDArray[np.float32]
 
@@ -45,6 +45,8 @@ class EmbedOptions(TypedDict, total=False):
     batch_size: int | None
     refresh: bool
     cache: bool
+    max_requests: int | None
+    max_tokens: int | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,6 +86,8 @@ def settle(texts: object, settings: Settings, **options: Unpack[EmbedOptions]) -
         value: Any = options.get(name)
         if value is not None:
             settings = settings.with_value(name, value, "this call")
+    check_budget("max_requests", options.get("max_requests"))
+    check_budget("max_tokens", options.get("max_tokens"))
     job_options = JobOptions(
         settings.on_error,
         settings.concurrency,
@@ -91,6 +95,8 @@ def settle(texts: object, settings: Settings, **options: Unpack[EmbedOptions]) -
         settings.batch_size,
         refresh=options.get("refresh", False),
         use_cache=options.get("cache", True),
+        max_requests=options.get("max_requests"),
+        max_tokens=options.get("max_tokens"),
     )
     return Request(source, _recipe(settings, options.get("title")), job_options, result)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -39,7 +40,8 @@ OFFLINE_VARIABLE = "VN_MAGIC_OFFLINE"
 # At the end only: a gateway may live below a path with a version of its own, /v1/account/gateway.
 _API_PATH = re.compile(r"/+v1(?:beta)?(?:/+models(?:/.*)?)?/*$")
 _COUNTS = ("dimension", "concurrency", "requests_per_minute", "batch_size")
-_MAY_BE_NONE = ("concurrency", "requests_per_minute")
+_BUDGETS = ("max_requests", "max_tokens")
+_MAY_BE_NONE = ("concurrency", "requests_per_minute", *_BUDGETS, "price_per_million")
 _SWITCHES = ("offline", "unit_length", "allow_plain_http")
 _SECONDS = ("request_timeout", "row_timeout")
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
@@ -70,6 +72,12 @@ class JobOptions:
     batch_size: int = 1
     refresh: bool = False
     use_cache: bool = True
+    max_requests: int | None = None
+    max_tokens: int | None = None
+
+    def requests_for(self, texts: int) -> int:
+        """Return how many requests carry so many texts, if none has to be tried again."""
+        return math.ceil(texts / self.texts_per_request)
 
     @property
     def texts_per_request(self) -> int:
@@ -98,6 +106,9 @@ class Settings:
     request_timeout: float = 60.0
     row_timeout: float = 300.0
     allow_plain_http: bool = False
+    max_requests: int | None = None
+    max_tokens: int | None = None
+    price_per_million: float | None = None
     sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), compare=False)
 
     @classmethod
@@ -133,7 +144,7 @@ class Settings:
         if name == "base_url":
             value = normalized_base_url(value)
         _check(name, value)
-        if name in _COUNTS and value is not None:
+        if name in _COUNTS + _BUDGETS and value is not None:
             value = int(value)  # numpy's integers are no JSON
         sources = MappingProxyType({**self.sources, name: source})
         return replace(self, **{name: value}, sources=sources)
@@ -143,7 +154,7 @@ class Settings:
         return self.sources.get(name, "default")
 
 
-def _check(name: str, value: Any) -> None:  # noqa: ANN401 - it is what this function finds out
+def _check(name: str, value: Any) -> None:  # noqa: ANN401, C901 - it is what this function finds out; one line a kind
     choices = {"task_type": get_args(TaskType), "on_error": get_args(OnError)}.get(name)
     if choices and value not in choices:
         raise SettingsError(f"{name} is {value!r}, expected one of {', '.join(choices)}.")
@@ -151,6 +162,10 @@ def _check(name: str, value: Any) -> None:  # noqa: ANN401 - it is what this fun
         return
     if name in _COUNTS and not _is_positive(value, Integral):
         raise SettingsError(f"{name} is {value!r}, expected a whole number above zero.")
+    if name in _BUDGETS:
+        check_budget(name, value)
+    if name == "price_per_million" and not (_is_positive(value, Real) and math.isfinite(value)):
+        raise SettingsError(f"price_per_million is {value!r}, expected a price above zero, of a million tokens.")
     if name in _SECONDS and not _is_positive(value, Real):
         raise SettingsError(f"{name} is {value!r}, expected a number of seconds above zero.")
     if name == "concurrency" and value > 256:
@@ -163,6 +178,13 @@ def _check(name: str, value: Any) -> None:  # noqa: ANN401 - it is what this fun
         raise SettingsError(f"{name} is {value!r}, expected True or False.")
     if name == "model" and not (isinstance(value, str) and value.strip()):
         raise SettingsError(f"model is {value!r}, expected a name such as gemini-embedding-001.")
+
+
+def check_budget(name: str, value: Any) -> None:  # noqa: ANN401 - as above
+    """Refuse what is no budget: a whole number, 0 allowed, or None for no limit."""
+    is_whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if value is not None and not (is_whole and value >= 0):
+        raise SettingsError(f"{name} is {value!r}, expected a whole number from 0 on.")
 
 
 def _is_positive(value: Any, kind: type[Any]) -> bool:  # noqa: ANN401 - it is what this function finds out

@@ -8,11 +8,12 @@ import subprocess
 import tarfile
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
-from typing import NoReturn, cast
+from typing import cast
 
 import pytest
 from playwright.sync_api import Browser, Locator, expect, sync_playwright
 from support.lab import SECONDS, Lab, started_lab
+from support.missing import missing
 from support.page import Notebook, OpenNotebook
 from support.panel_page import SHOW, OpenPanel, PanelPage
 
@@ -40,12 +41,6 @@ _ARGUMENTS = (
 )
 
 
-def _missing(what: str) -> NoReturn:
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{what} is missing, and CI must not go without the browser tests", pytrace=False)
-    pytest.skip(f"{what} is missing")
-
-
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """One server for all tests. VN_MAGIC_BROWSER_APP=notebook takes Notebook 7 in JupyterLab's place."""
@@ -60,7 +55,7 @@ def chromium() -> Iterator[Browser]:
     """A browser; every notebook gets a context of its own in it."""
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if path is None:
-        _missing("chromium (Debian: apt-get install chromium)")
+        missing("chromium (Debian: apt-get install chromium)")
     expect.set_options(timeout=SECONDS * 1000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=_ARGUMENTS, timeout=SECONDS * 1000)
@@ -107,11 +102,11 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Locator], list[st
     """A function that returns what axe-core calls serious or critical in a part of a page that has text."""
     npm = shutil.which("npm")
     if npm is None:
-        _missing("npm (which fetches axe-core)")
+        missing("npm (which fetches axe-core)")
     folder = tmp_path_factory.mktemp("axe")
     packed = subprocess.run([npm, "pack", AXE], cwd=folder, capture_output=True, text=True, check=False)
     if packed.returncode:
-        _missing(f"{AXE} (npm: {packed.stderr.strip()})")
+        missing(f"{AXE} (npm: {packed.stderr.strip()})")
     with tarfile.open(next(folder.glob("*.tgz"))) as archive:
         member = archive.extractfile("package/axe.min.js")
         assert member is not None

@@ -1,17 +1,13 @@
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import uvicorn
+from support.serving import Serving
 
-import vn_magic
 from vn_magic.offline import create_app
 from vn_magic.offline.serve import listen
 
@@ -46,44 +42,6 @@ def stand_in() -> Iterator[Callable[..., httpx.Client]]:
         assert not thread.is_alive()
 
 
-class Serving:
-    """A process that runs `serve`, and what it has printed."""
-
-    def __init__(self, environ: Mapping[str, str], *, files: int | None = None, **options: Any) -> None:
-        arguments = {"drops_dimension": False, "no_batch": False, "play": None} | options
-        limit = f"import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, ({files}, {files}))\n" if files else ""
-        code = (
-            f"{limit}import os\nfrom vn_magic.offline.serve import serve\n"
-            f"raise SystemExit(serve(0, environ=os.environ, **{arguments!r}))"
-        )
-        clean = {name: value for name, value in os.environ.items() if name != "VECTORNODE_API_KEY"}
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", code],
-            cwd=Path(vn_magic.__file__).parents[1],
-            env=clean | dict(environ),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-        )
-        assert self.process.stdout is not None
-        self.lines: list[str] = []
-        for line in self.process.stdout:
-            self.lines.append(line.rstrip("\n"))
-            if line.startswith("vn-magic stand-in on "):
-                break
-
-    def exported(self, name: str) -> str:
-        """Return the value that the printed `export name=` line gives."""
-        [value] = [line.split("=", 1)[1] for line in self.lines if line.startswith(f"export {name}=")]
-        return value
-
-    def stop(self, signal: int) -> tuple[int, str, str]:
-        """Send a signal; return the exit code, all of stdout and all of stderr."""
-        self.process.send_signal(signal)
-        rest, errors = self.process.communicate(timeout=60)
-        return self.process.returncode, "\n".join(self.lines) + rest, errors
-
-
 @pytest.fixture
 def serving() -> Iterator[Callable[..., Serving]]:
     """Start `serve` in a process of its own; call it with the environment to add and the options.
@@ -108,6 +66,4 @@ def _starting() -> Iterator[Callable[..., Serving]]:
 
     yield start
     for one in started:
-        if one.process.poll() is None:
-            one.process.kill()
-        one.process.communicate()
+        one.close()

@@ -19,6 +19,7 @@ from vn_magic.exceptions import (
     TransientError,
 )
 from vn_magic.gateway.client import GatewayClient
+from vn_magic.gateway.dialect import Question
 from vn_magic.gateway.effort import Effort
 from vn_magic.gateway.probe import Probe
 from vn_magic.gateway.retry import RetryPolicy
@@ -55,7 +56,7 @@ class Watch:
     async def still_wanted(self, rows: Collection[int]) -> Collection[int]:
         return rows
 
-    def on_send(self) -> None:
+    def on_send(self, _rows: Collection[int], _question: Question) -> None:
         self.sends += 1
 
     def on_reply(self) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
@@ -35,6 +37,18 @@ def behind(rule: Rule, app: App) -> App:
         await app(scope, replay, send)
 
     return ruled
+
+
+class Held:
+    """An app that answers texts with "held" in them only once `go` is set."""
+
+    def __init__(self, app: App) -> None:
+        self.go = threading.Event()
+        self.app = behind(self._rule, app)
+
+    async def _rule(self, text: str) -> None:
+        while "held" in text and not self.go.is_set():  # noqa: ASYNC110 - set by the test, in another thread
+            await asyncio.sleep(0.01)
 
 
 def python(script: str, *arguments: str, **environ: str) -> subprocess.Popen[str]:

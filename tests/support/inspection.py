@@ -7,10 +7,13 @@ import sys
 from collections.abc import Iterator, Mapping
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 
+import numpy as np
+
 from vn_magic import current_session
 
 _MOST_OBJECTS = 20_000
-_LEAVES = (ModuleType, type, FunctionType, BuiltinFunctionType, MethodType)
+# numpy's numbers have parts that are numbers with parts, made anew whenever one looks.
+_LEAVES = (ModuleType, type, FunctionType, BuiltinFunctionType, MethodType, np.ndarray, np.generic)
 
 
 def shown(root: object, name: str = "it") -> Iterator[tuple[str, str]]:

@@ -24,7 +24,7 @@ from vn_magic.exceptions import (
     TransientError,
 )
 from vn_magic.gateway.concurrency import Concurrency
-from vn_magic.gateway.dialect import Dialect
+from vn_magic.gateway.dialect import Dialect, Question
 from vn_magic.gateway.effort import Effort
 from vn_magic.gateway.ledger import StartLedger, ledger_path
 from vn_magic.gateway.pace import Pace, Start
@@ -53,8 +53,8 @@ class Job(Protocol):
         Asked when a request may start, for that can be long after it was wished.
         """
 
-    def on_send(self) -> None:
-        """Note that a request starts."""
+    def on_send(self, rows: Collection[int], question: Question) -> None:
+        """Note that a request for these rows is about to start; what this raises keeps it from being sent."""
 
     def on_reply(self) -> None:
         """Note that the request has ended, whatever came of it."""
@@ -263,7 +263,7 @@ class GatewayClient:
             start.sent = False
             return {}
         try:
-            outcomes = await self._exchange(list(trial.texts.values()), recipe, job)
+            outcomes = await self._exchange(start, trial.texts, recipe, job)
         except GatewayError as error:
             self._note_failure(error, begun, trial.texts, job, effort)
             raise
@@ -321,9 +321,15 @@ class GatewayClient:
         trial.seconds += wait
         return None
 
-    async def _exchange(self, texts: Sequence[str], recipe: Recipe, job: Job) -> Sequence[Answer | GatewayError]:
-        question = self._dialect.question(texts, recipe)
-        job.on_send()
+    async def _exchange(
+        self, start: Start, texts: Mapping[int, str], recipe: Recipe, job: Job
+    ) -> Sequence[Answer | GatewayError]:
+        question = self._dialect.question(list(texts.values()), recipe)
+        try:
+            job.on_send(texts.keys(), question)
+        except GatewayError:
+            start.sent = False
+            raise
         try:
             reply = await self._transport.exchange("POST", question.path, question.body, question.largest_answer)
         finally:

@@ -19,6 +19,7 @@ from vn_magic.gateway.envelopes import Envelope, error_from, quote
 from vn_magic.gateway.transport import Reply
 from vn_magic.gateway.wire import (
     OFFLINE_LABEL_HEADER,
+    REQUEST_ID_HEADER,
     Answer,
     DimensionSpelling,
     Vector,
@@ -130,15 +131,19 @@ class Dialect:
 
     def _read(self, question: Question, reply: Reply) -> Sequence[Answer | GatewayError]:
         source = reply.headers.get(OFFLINE_LABEL_HEADER) or self._host
+        request_id = reply.headers.get(REQUEST_ID_HEADER)
         if not question.is_batch:
             vector, tokens = parse_embedding(reply.body)
             self._check_dimension(len(vector), question)
-            return [Answer(vector, source, tokens)]
+            return [Answer(vector, source, tokens, request_id)]
         vectors, total = parse_batch(reply.body, question.texts)
         if self.has_batches is None:  # one that was on its way when another was refused changes nothing
             self.has_batches = True
         shares = _shared_out(total, question.texts)
-        return [self._outcome(vector, source, share, question) for vector, share in zip(vectors, shares, strict=True)]
+        return [
+            outcome if isinstance(outcome, GatewayError) else Answer(outcome, source, share, request_id)
+            for outcome, share in zip((self._checked(vector, question) for vector in vectors), shares, strict=True)
+        ]
 
     def error(self, reply: Reply) -> GatewayError:
         """Return the exception that an answer stands for."""
@@ -161,16 +166,14 @@ class Dialect:
         if reply.status != 200:
             raise self.error(reply)
 
-    def _outcome(
-        self, vector: Vector | GatewayError, source: str, tokens: int | None, question: Question
-    ) -> Answer | GatewayError:
+    def _checked(self, vector: Vector | GatewayError, question: Question) -> Vector | GatewayError:
         if isinstance(vector, GatewayError):
             return vector
         try:
             self._check_dimension(len(vector), question)
         except DimensionError as error:
             return error
-        return Answer(vector, source, tokens)
+        return vector
 
     def _check_dimension(self, length: int, question: Question) -> None:
         recipe = question.recipe

@@ -24,7 +24,7 @@ _Way = tuple[
 ]
 
 LARGEST_BODY = largest_body(1)
-_HEADERS = (
+HEADERS = (
     (b"Accept", b"application/json"),
     (b"Accept-Encoding", b"identity"),
     (b"Accept-Language", b"en"),
@@ -140,7 +140,7 @@ class Transport:
         url = self._urls.get(path)
         if url is None:
             url = self._urls[path] = httpx.URL(self._base_url + path)
-        headers = [(b"Host", url.netloc), *_HEADERS]
+        headers = [(b"Host", url.netloc), *HEADERS]
         if self._token is not None:
             headers.append((b"Authorization", f"Bearer {self._token.reveal()}".encode("ascii")))
         if content is None:

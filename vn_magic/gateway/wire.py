@@ -63,11 +63,14 @@ class Answer:
         Who made it: the offline stand-in's label, or the gateway's host.
     tokens
         Tokens that the service counted, None where it does not say.
+    request_id
+        The gateway's own, None where it gives none.
     """
 
     vector: Vector
     source: str
     tokens: int | None
+    request_id: str | None = None
 
 
 class _Embedding(msgspec.Struct):
