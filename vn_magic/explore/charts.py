@@ -12,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from vn_magic.explore.colors import GREY, ONE_COLOR, SEQUENCE_COLORS, Hues
-from vn_magic.explore.figures import ASPECT, LABEL_WIDTH, Grid, Map, point_size
+from vn_magic.explore.figures import ASPECT, LABEL_WIDTH, Dots, Grid, Map, point_size
 from vn_magic.explore.labels import one_line, shortened, wrapped
 
 _SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"
 # Pixels beside the plot that a front end needs for itself; at 400 pixels JupyterLab leaves 246 to a picture.
 _AROUND_MAP, _AROUND_HEATMAP = 190, 275
 _WIDEST_PLOT, _NARROWEST_PLOT, _WIDEST_CELL = 460, 120, 48
+_PANEL_WIDTH, _LINE_HEIGHT, _NAME_WIDTH = 80, 18, 285
 
 
 def plain(values: npt.NDArray[np.floating]) -> list[float]:
@@ -136,6 +137,49 @@ def heatmap_spec(grid: Grid, description: str) -> dict[str, Any]:
                 {"field": "column_text", "title": "other text"},
             ],
         },
+    }
+
+
+def dots_spec(dots: Dots, description: str) -> dict[str, Any]:
+    """Return a panel a figure with a dot a setting, hover for the numbers. Parameters as `map_spec`.
+
+    Its size is fixed, four panels in 700 pixels: Vega-Lite takes no signal for the width of a part.
+    """
+    names = [one_line(name) for name in dots.names]
+    fields = [f"figure_{number}" for number in range(len(dots.panels))]
+    columns = [values for _, values in dots.panels]
+    table = [
+        {"setting": name, **dict(zip(fields, values, strict=True))}
+        for name, *values in zip(names, *columns, strict=True)
+    ]
+    tooltip: list[dict[str, Any]] = [{"field": "setting", "title": "setting"}]
+    for field, (title, _) in zip(fields, dots.panels, strict=True):
+        tooltip.append({"field": field, "type": "quantitative", "format": ".3f", "title": one_line(title)})
+    panels: list[dict[str, Any]] = []
+    for field, (title, _), (low, high), ends in zip(fields, dots.panels, dots.domains(), dots.ends(), strict=True):
+        # The names are stated, or a line whose figure is not defined would be missing in this panel alone.
+        lines = {"field": "setting", "type": "nominal", "sort": None, "title": None, "scale": {"domain": names}}
+        axis = {"ticks": False, "domain": False, "grid": True, "labels": not panels, "labelLimit": _NAME_WIDTH}
+        scale = {"domain": [low, high], "nice": False, "zero": False}
+        ticks = {"values": list(ends), "format": ".3f", "labelFlush": 12}
+        panels.append(
+            {
+                "width": _PANEL_WIDTH,
+                "height": {"step": _LINE_HEIGHT},
+                "title": {"text": one_line(title), "anchor": "middle", "fontSize": 11, "fontWeight": "normal"},
+                "mark": {"type": "point", "filled": True, "size": 60, "opacity": 1, "color": ONE_COLOR},
+                "encoding": {
+                    "y": {**lines, "axis": axis},
+                    "x": {"field": field, "type": "quantitative", "title": None, "scale": scale, "axis": ticks},
+                    "tooltip": tooltip,
+                },
+            }
+        )
+    return {
+        **_frame(dots.title, dots.caption, description),
+        "data": {"values": table},
+        "hconcat": panels,
+        "spacing": 10,
     }
 
 

@@ -85,6 +85,42 @@ class Grid:
     caption: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Dots:
+    """Figures of several settings side by side.
+
+    Parameters
+    ----------
+    names
+        What each line is called, no two alike.
+    panels
+        The name of each figure and its values, one a line; None where it is not defined.
+    title
+        The headline.
+    caption
+        Sentences below the headline.
+    """
+
+    names: Sequence[str]
+    panels: Sequence[tuple[str, Sequence[float | None]]]
+    title: str
+    caption: tuple[str, ...]
+
+    def ends(self) -> list[tuple[float, ...]]:
+        """Return the lowest and the highest value of each panel: one where all are equal, none where there are none."""
+        present = [sorted({value for value in values if value is not None}) for _, values in self.panels]
+        return [tuple(values[:1] + values[1:][-1:]) for values in present]
+
+    def domains(self) -> list[tuple[float, float]]:
+        """Return where the axis of each panel begins and ends: around its own values, for figures differ in size."""
+        domains = []
+        for ends in self.ends():
+            low, high = min(ends, default=0.0), max(ends, default=1.0)
+            margin = 0.08 * (high - low) or 0.05
+            domains.append((low - margin, high + margin))
+        return domains
+
+
 def point_size(count: int) -> int:
     """Return the area of a point in square pixels: smaller where many have to fit."""
     return 60 if count <= 200 else 30 if count <= 2000 else 15

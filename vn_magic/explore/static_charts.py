@@ -6,12 +6,14 @@ from collections.abc import Iterator, Sequence
 from math import sqrt
 
 from vn_magic.explore.colors import ONE_COLOR, SEQUENCE_COLORS, Hues, blended
-from vn_magic.explore.figures import ASPECT, LABEL_WIDTH, Grid, Map, point_size
+from vn_magic.explore.figures import ASPECT, LABEL_WIDTH, Dots, Grid, Map, point_size
 from vn_magic.explore.labels import shortened, xml
 
 _WIDTH = 480
 _MARGIN = 24
 _LINE = 16
+_PANEL = 90
+_CHARACTER = 6.2
 
 
 def map_svg(plane: Map) -> str:
@@ -66,6 +68,31 @@ def heatmap_svg(grid: Grid) -> str:
         parts.append(f'<text x="{left - 4}" y="{middle:.1f}" text-anchor="end" font-size="{size:.1f}">{label}</text>')
     parts += _scale("cosine similarity", (grid.lowest, 1.0), below + _LINE + 6)
     return _document(parts, below + 2 * _LINE, max(_WIDTH, left + cell * len(grid.rows) + _MARGIN))
+
+
+def dots_svg(dots: Dots) -> str:
+    """Return figures of settings as SVG, a panel in a group each, with its lowest and highest value below."""
+    names = [shortened(name, 60) for name in dots.names]
+    left, top, height = 16 + _CHARACTER * max(map(len, names)), 28, _LINE * len(names)
+    middles = [_LINE * (line + 0.5) for line in range(len(names))]
+    parts = [
+        f'<text x="{left - 8}" y="{top + middle + 4:g}" text-anchor="end">{xml(name)}</text>'
+        for name, middle in zip(names, middles, strict=True)
+    ]
+    for (title, values), (low, high), ends in zip(dots.panels, dots.domains(), dots.ends(), strict=True):
+        parts.append(f'<g transform="translate({left} {top})">')
+        parts.append(f'<rect width="{_PANEL}" height="{height}" fill="none" stroke="#cccccc"/>')
+        parts.append(f'<text x="{_PANEL / 2:g}" y="-7" text-anchor="middle">{xml(shortened(title, 20))}</text>')
+        for x, anchor, value in zip((0, _PANEL), ("start", "end"), ends, strict=False):
+            parts.append(f'<text x="{x}" y="{height + 13}" text-anchor="{anchor}">{value:.3f}</text>')
+        parts += [
+            f'<circle cx="{(value - low) / (high - low) * _PANEL:.1f}" cy="{middle:g}" r="4" fill="{ONE_COLOR}"/>'
+            for value, middle in zip(values, middles, strict=True)
+            if value is not None
+        ]
+        parts.append("</g>")
+        left += _PANEL + 14
+    return _document(parts, top + height + 22, left)
 
 
 def _legend(hues: Hues, top: float) -> tuple[list[str], float]:
