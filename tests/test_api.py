@@ -17,7 +17,7 @@ from support.gateways import Served, answering, served
 
 import vn_magic
 from vn_magic import Session, aembed, api, current_session, embed
-from vn_magic.exceptions import BalanceError, InputError, SettingsError, TokenError, VnMagicError
+from vn_magic.exceptions import BalanceError, BudgetError, InputError, SettingsError, TokenError, VnMagicError
 from vn_magic.offline import create_app
 from vn_magic.request import EmbedOptions
 
@@ -63,6 +63,7 @@ def test_public_are_these_names_and_no_others() -> None:
         "embed",
         "load",
         "load_ipython_extension",
+        "require",
         "unload_ipython_extension",
     ]
 
@@ -130,6 +131,8 @@ def test_every_argument_reaches_the_wire_or_the_job(environment: Served, door: s
         "batch_size": 1,  # more would be another path; see below
         "refresh": True,
         "cache": True,
+        "max_requests": 2,
+        "max_tokens": 2,
     }
     assert set(arguments) == set(EmbedOptions.__annotations__)
     frame = pd.DataFrame({"body": ["x", None, "y"]})
@@ -183,6 +186,10 @@ def test_a_frame_keeps_its_index_and_columns_and_is_not_changed(environment: Ser
         ({"on_error": "ignore"}, SettingsError, "on_error is 'ignore'"),
         ({"concurrency": 0}, SettingsError, "concurrency is 0"),
         ({"batch_size": 101}, SettingsError, "batch_size is 101, expected at most 100: no service takes more"),
+        ({"max_requests": -1}, SettingsError, "max_requests is -1, expected a whole number from 0 on"),
+        ({"max_tokens": 2.5}, SettingsError, "max_tokens is 2.5, expected a whole number from 0 on"),
+        ({"max_requests": 0}, BudgetError, "budget of 0 requests does not allow 1"),
+        ({"max_tokens": 0}, BudgetError, "budget of 0 tokens does not allow ≈1"),
         ({"column": "body"}, InputError, "for a DataFrame only"),
     ],
     ids=str,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from vn_magic.accessor import register_accessors
 from vn_magic.api import aembed, current_session, embed
+from vn_magic.classroom.requirements import require
 from vn_magic.embeddings import Embeddings, Provenance
 from vn_magic.exceptions import VnMagicError
 from vn_magic.session import Session
@@ -28,6 +29,7 @@ __all__ = [
     "embed",
     "load",
     "load_ipython_extension",
+    "require",
     "unload_ipython_extension",
 ]
 

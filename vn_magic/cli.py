@@ -1,4 +1,4 @@
-"""``vn-magic``: the stand-in over HTTP, the cache and the doctor, from a terminal."""
+"""``vn-magic``: the stand-in over HTTP, the cache, the doctor and the scrubber, from a terminal."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from pathlib import Path
+from typing import NoReturn, TextIO
 
+from vn_magic.classroom.scrubber import known_tokens, scans
 from vn_magic.diagnosis import findings
 from vn_magic.exceptions import VnMagicError
 from vn_magic.notebook.options import without_values
@@ -37,6 +39,14 @@ class _Parser(argparse.ArgumentParser):
         super().error(_MISFIT.sub(r"\1 …", without_values(message)))
 
 
+_SCRUB = """\
+Find what looks like a token, and the tokens of this environment whatever they look like, and print a line for each,
+masked. What was typed (sources of cells, text files) is never rewritten; binary files are passed over.
+Exit status: 0 nothing was found, 1 something was (also when --write has just masked it, as hooks do),
+2 a file could not be checked.
+"""
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="vn-magic", description="Text to vectors: the parts that need no notebook.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -53,8 +63,20 @@ def _parser() -> argparse.ArgumentParser:
     cache = commands.add_parser("cache", help="where the cache is and how much it holds")
     cache.add_argument("what", nargs="?", choices=("info", "clear", "path"), default="info")
     cache.set_defaults(run=_cache)
+    packs = commands.add_parser("pack", help="what a pack of recorded vectors holds")
+    pack = packs.add_subparsers(required=True, metavar="WHAT").add_parser("info", help="show a pack's manifest")
+    pack.add_argument("file", type=Path, metavar="FILE")
+    pack.set_defaults(run=_pack_info)
     doctor = commands.add_parser("doctor", help="check gateway, token, cache and clock, each with a cure")
     doctor.set_defaults(run=_doctor)
+    scrub = commands.add_parser("scrub", help="find tokens in notebooks and other files", description=_SCRUB)
+    scrub.add_argument("files", nargs="+", metavar="FILE", help="notebooks (.ipynb); others are read as text")
+    scrub.add_argument(
+        "--write",
+        action="store_true",
+        help="mask what was found in outputs, metadata, attachments and widget state of notebooks",
+    )
+    scrub.set_defaults(run=_scrub)
     return parser
 
 
@@ -81,7 +103,39 @@ def _cache(options: argparse.Namespace) -> int:
     return 0
 
 
+def _pack_info(options: argparse.Namespace) -> int:
+    from vn_magic.notebook.packing import manifest_lines  # noqa: PLC0415 - IPython, for those who use it
+    from vn_magic.pack import Pack  # noqa: PLC0415 - as above
+
+    pack = Pack.read(options.file)
+    for line in manifest_lines(pack.name, pack.manifest):
+        _say(line)
+    return 0
+
+
 def _doctor(_options: argparse.Namespace) -> int:
     found = list(findings(Session()))
-    print(*found, sep="\n")  # noqa: T201 - a program's output
+    for finding in found:
+        _say(str(finding))
     return 0 if all(finding.well for finding in found) else 1
+
+
+def _scrub(options: argparse.Namespace) -> int:
+    status = 0
+    for scan in scans(options.files, known_tokens(os.environ)):
+        if scan.trouble:
+            _say(f"vn-magic: {scan.name}: {scan.trouble}", sys.stderr)
+            status = 2
+        if options.write:
+            scan.write()
+        for leak in scan.leaks:
+            cure = "masked; rotate the token" if options.write and leak.removable else leak.cure
+            _say(f"{scan.name}: {leak}; {cure}")
+            status = max(status, 1)
+    return status
+
+
+def _say(line: str, stream: TextIO | None = None) -> None:
+    """Print a line, with question marks for what the stream's encoding lacks: a hook's may have ASCII alone."""
+    stream = stream or sys.stdout
+    print(line.encode(stream.encoding, "replace").decode(stream.encoding), file=stream)
