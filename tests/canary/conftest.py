@@ -16,6 +16,7 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from support.gateways import Served, served
 from support.hunt import CANARY, Hunt
 from support.kernels import Kernel, Reply, kernel
+from support.panels import Desk, desk
 
 from vn_magic.offline import create_app
 
@@ -79,6 +80,19 @@ def logged_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoggedIn]:
         one.run("session = vn_magic.current_session()", "df = vn_magic.embed(['one', 'two'])")
         assert gateway.received[-1].headers["authorization"] == f"Bearer {CANARY}"
         yield one
+
+
+@pytest.fixture(scope="module")
+def panel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Desk, Served]]:
+    """A panel whose field was given the canary, and the gateway that takes it."""
+    folder = tmp_path_factory.mktemp("panel")
+    own = {"IPYTHONDIR": str(folder / "ipython"), "VN_MAGIC_CACHE": str(folder / "cache")}
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("VECTOR", "VN_MAGIC"))}
+    with served(create_app(token=CANARY)) as gateway, desk(clean | own) as at:
+        at.sit_down(VN_MAGIC_BASE_URL=gateway.url, VN_MAGIC_CACHE=str(folder / "cache"))
+        at.enter_token(CANARY)
+        at.until("p._session.find_token() is not None")
+        yield at, gateway
 
 
 class Listener:

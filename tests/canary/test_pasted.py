@@ -78,6 +78,8 @@ ON_THE_LINE = [
     "%vn scatter df --text {}",
     "%embed --token {} 'x'",
     "%embed --model {} 'x'",
+    "%embed --max-tokens {} 'x'",
+    "%%embed out --max-tokens={}\nx",
     "%embed '{}'",
     "%%embed out --token {}\nx",
     "%%embed --api-key={}\nx",
@@ -125,6 +127,8 @@ def test_a_value_that_no_option_takes_is_not_echoed_whatever_it_is(logged_in: An
         "['what does curl --key mean', 'and --password=x']",
         r"'it\'s --secret'",
         '"""a long text --bearer"""',
+        "--max-tokens 100 ['one']",
+        "['one'] --max-tokens=100",
         "['one'] --column tokens --dry-run",
     ],
 )

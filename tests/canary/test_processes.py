@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support.gateways import Served, served
+from support.gateways import Served
 from support.hunt import CANARY, MASK, Hunt
-from support.panels import Desk, desk
-
-from vn_magic.offline import create_app
+from support.panels import Desk
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -50,18 +46,6 @@ def test_the_environment_of_the_kernel_shows_no_token(logged_in: Any, hunt: Hunt
     reply = logged_in.run(cell)
     assert "VN_MAGIC_BASE_URL" in str(reply.messages)
     assert not hunt.finds(str(reply.messages))
-
-
-@pytest.fixture(scope="module")
-def panel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Desk, Served]]:
-    folder = tmp_path_factory.mktemp("panel")
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("VECTOR", "VN_MAGIC"))}
-    own = {"IPYTHONDIR": str(folder / "ipython"), "VN_MAGIC_CACHE": str(folder / "cache")}
-    with served(create_app(token=CANARY)) as gateway, desk(clean | own) as at:
-        at.sit_down(VN_MAGIC_BASE_URL=gateway.url, VN_MAGIC_CACHE=str(folder / "cache"))
-        at.enter_token(CANARY)
-        at.until("p._session.find_token() is not None")
-        yield at, gateway
 
 
 def test_a_token_from_the_panels_field_is_in_no_message_no_widget_and_no_process(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from support.kernels import Kernel
 
@@ -9,7 +11,8 @@ from vn_magic.models import TASK_TYPES
 
 LONG_OPTIONS = (
     "--out", "--model", "--dim", "--task", "--title", "--split", "--column", "--sep", "--as", "--raw", "--on-error",
-    "--concurrency", "--rpm", "--batch-size", "--refresh", "--no-cache", "--dry-run", "--vars", "--quiet", "--help",
+    "--concurrency", "--rpm", "--batch-size", "--max-requests", "--max-tokens",
+    "--refresh", "--no-cache", "--dry-run", "--vars", "--quiet", "--help",
 )  # fmt: skip
 
 
@@ -57,6 +60,33 @@ def test_the_lines_of_pictures_offer_frames_options_columns_and_methods(shared_k
     assert shared_kernel.complete("%vn scatter picture_df --color ") == ["x", '"two words"']
     assert shared_kernel.complete("%vn heatmap picture_df --text ") == ["x", '"two words"']
     assert shared_kernel.complete("%vn scatter picture_df --method ") == ["pca", "umap", "tsne"]
+
+
+def test_the_line_of_a_search_offers_frames_and_its_option(shared_kernel: Kernel) -> None:
+    shared_kernel.run("import pandas as pd\nsearched_df = pd.DataFrame({'x': [1]})")
+    assert shared_kernel.complete("%vn nearest searched_") == ["searched_df"]
+    assert shared_kernel.complete("%vn nearest searched_df -") == ["-k"]
+    assert "x" not in shared_kernel.complete("%vn nearest searched_df -k ")
+
+
+def test_the_line_of_the_doctor_offers_notebooks_and_the_folders_on_the_way(
+    shared_kernel: Kernel, tmp_path: Path
+) -> None:
+    for name in ("a.ipynb", "a b.ipynb", "a.txt", "a[1].ipynb"):
+        (tmp_path / name).touch()
+    (tmp_path / "a folder").mkdir()
+    (tmp_path / "afolder").mkdir()
+    assert shared_kernel.complete("%vn doctor ") == ["--notebook"]
+    assert shared_kernel.complete(f"%vn doctor --notebook x.ipynb {tmp_path}/a") == [
+        f"{tmp_path}/a.ipynb",
+        f"{tmp_path}/a[1].ipynb",
+        f"{tmp_path}/afolder/",
+    ]
+    assert shared_kernel.complete(f"%vn doctor --notebook {tmp_path}/a[1]") == [f"{tmp_path}/a[1].ipynb"]
+    shared_kernel.run(f"%cd -q {tmp_path}")
+    offered = shared_kernel.complete("%vn doctor --notebook ")
+    shared_kernel.run("%cd -q -")
+    assert '"a b.ipynb"' in offered
 
 
 def test_the_body_of_a_cell_and_other_lines_are_left_to_ipython(shared_kernel: Kernel) -> None:

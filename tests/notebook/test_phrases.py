@@ -10,21 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vn_magic.embeddings import Embeddings, Provenance
-from vn_magic.lookup import Plan
 from vn_magic.models import OFFLINE_MODEL
 from vn_magic.notebook.phrases import (
     counted,
     duration_text,
     final_lines,
-    plan_lines,
+    money_text,
     progress_line,
     progress_text,
     size_text,
+    tokens_text,
+    usage_text,
 )
-from vn_magic.progress import JobSummary, ProgressEvent
-from vn_magic.settings import JobOptions, Recipe
+from vn_magic.progress import JobSummary, ProgressEvent, Totals
 
-RECIPE = Recipe("gemini-embedding-001", 768, "CLUSTERING", None, True)
 SUMMARY = JobSummary(
     rows=3,
     new=2,
@@ -75,15 +74,22 @@ def test_rows_from_the_cache_do_not_speed_up_the_rate() -> None:
     assert progress_text(event) == "50 of 100 rows · 50 from cache"
 
 
+def test_rows_from_a_pack_are_told_from_those_of_the_cache_and_do_not_speed_up_the_rate_either() -> None:
+    event = ProgressEvent(100, done=60, cached=20, recorded=30, seconds=1.0)
+    assert progress_text(event) == "60 of 100 rows · 20 from cache · 30 from pack · 10 rows/s · ≈4 s left"
+
+
 def test_failed_rows_are_said() -> None:
     assert "2 failed" in progress_text(ProgressEvent(10, done=2, failed=2, seconds=1.0))
 
 
 def _events() -> st.SearchStrategy[ProgressEvent]:
-    counts = st.lists(st.integers(0, 10**6), min_size=4, max_size=4).map(sorted)
+    counts = st.lists(st.integers(0, 10**6), min_size=5, max_size=5).map(sorted)
     return st.builds(
-        lambda some, seconds: ProgressEvent(some[3], done=some[2], cached=some[1], failed=some[0], seconds=seconds),
-        counts.filter(lambda some: some[0] + some[1] <= some[2]),
+        lambda some, seconds: ProgressEvent(
+            some[4], done=some[3], cached=some[2], recorded=some[1], failed=some[0], seconds=seconds
+        ),
+        counts.filter(lambda some: sum(some[:3]) <= some[3]),
         st.floats(0, 1e6),
     )
 
@@ -143,6 +149,73 @@ def test_a_job_from_the_cache_alone_names_no_tokens() -> None:
     assert "token" not in final_lines("x", _embeddings(replace(SUMMARY, new=0, cached=3)))[1]
 
 
+def test_rows_of_a_pack_are_said_beside_those_of_the_cache_where_there_are_any() -> None:
+    assert final_lines("x", _embeddings(replace(SUMMARY, recorded=12)))[1].startswith(
+        "2 new, 1 from cache, 12 from pack · ≈40 tokens · "
+    )
+    assert "pack" not in final_lines("x", _embeddings())[1]
+
+
+def test_with_a_price_a_card_shows_what_its_new_rows_cost() -> None:
+    lines = final_lines("x", _embeddings(replace(SUMMARY, price_per_million=0.15)))
+    assert "· ≈40 tokens · ≈0.0000060 at 0.15 a million tokens · 2 requests" in lines[1]
+
+
+def test_what_nothing_was_sent_for_costs_nothing() -> None:
+    summary = replace(SUMMARY, new=0, tokens=0, requests=0, recorded=3, price_per_million=0.15)
+    assert "million" not in final_lines("x", _embeddings(summary))[1]
+
+
+def test_the_stand_in_is_free_and_its_card_says_what_a_gateway_would_cost() -> None:
+    summary = replace(SUMMARY, price_per_million=0.15)
+    line = final_lines("x", _embeddings(summary, model=OFFLINE_MODEL, source=OFFLINE_MODEL))[1]
+    assert "· would be ≈0.0000060 at 0.15 a million tokens ·" in line
+
+
+@pytest.mark.parametrize(
+    ("tokens", "price", "said"),
+    [
+        (14_000, 0.15, "≈0.0021 at 0.15 a million tokens"),
+        (1, 0.15, "≈0.00000015 at 0.15 a million tokens"),
+        (664_000, 0.15, "≈0.10 at 0.15 a million tokens"),
+        (6_660_000, 0.15, "≈1.00 at 0.15 a million tokens"),
+        (10_000_000, 0.15, "≈1.50 at 0.15 a million tokens"),
+        (1_000_000, 12_345.6, "≈12,345.60 at 12,345.6 a million tokens"),
+        (123_000, 2.0, "≈0.25 at 2 a million tokens"),
+        (1_000, 150_000, "≈150.00 at 150,000 a million tokens"),
+        (0, 0.15, ""),
+        (14_000, None, ""),
+    ],
+)
+def test_money_has_digits_that_say_something_and_the_price_it_was_reckoned_at(
+    tokens: int, price: float | None, said: str
+) -> None:
+    assert money_text(tokens, price) == said
+
+
+@given(st.integers(1, 10**12), st.floats(1e-6, 1e9))
+def test_money_is_never_shown_as_nothing_and_never_far_off(tokens: int, price: float) -> None:
+    shown = money_text(tokens, price).split()[0]
+    cost = tokens * price / 1e6
+    assert shown[0] == "≈"
+    assert "e" not in shown
+    assert float(shown[1:].replace(",", "")) == pytest.approx(cost, rel=0.051)
+
+
+def test_tokens_are_marked_where_they_are_estimated() -> None:
+    assert (tokens_text(1, estimated=False), tokens_text(1234, estimated=True)) == ("1 token", "≈1,234 tokens")
+
+
+def test_what_a_session_has_used_is_told_in_one_line() -> None:
+    totals = Totals(requests=12, retries=1, new=11, cached=2, recorded=3, tokens=14_000)
+    assert usage_text(totals, None, free=False) == (
+        "12 requests, 1 retry · 11 rows new, 2 from cache, 3 from packs · 14,000 tokens"
+    )
+    totals.tokens_estimated = True
+    assert usage_text(totals, 0.15, free=False).endswith("· ≈14,000 tokens · ≈0.0021 at 0.15 a million tokens")
+    assert usage_text(totals, 0.15, free=True).endswith("· would be ≈0.0021 at 0.15 a million tokens")
+
+
 def test_vectors_of_the_stand_in_are_called_lexical() -> None:
     lines = final_lines("x", _embeddings(model=OFFLINE_MODEL, source=OFFLINE_MODEL))
     assert lines[1].endswith("offline stand-in: lexical, not semantic")
@@ -159,35 +232,3 @@ def test_duplicates_failures_and_notices_are_said() -> None:
     lines = final_lines("x", _embeddings(replace(SUMMARY, duplicates=1, failed=2, notices=("Mind this.",))))
     assert "1 duplicate · 2 failed, see the column `error`" in lines[1]
     assert lines[2:] == ["Mind this."]
-
-
-def test_a_dry_run_names_what_would_be_sent_and_rows_that_look_too_long() -> None:
-    texts = ["short", None, "word " * 3000, "short"]
-    assert plan_lines(Plan(4, 1, 0, [0, 2]), texts, RECIPE, JobOptions()) == [
-        "dry run   4 × 768   gemini-embedding-001; nothing was sent",
-        "0 from cache · 1 duplicate · 2 requests would be sent · ≈3,751 tokens",
-        "1 row cannot be embedded (missing, blank or not text)",
-        "1 row looks longer than the 2,048 tokens that the model reads (row 2); the service cuts them without notice",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("options", "requests"),
-    [
-        (JobOptions(batch_size=100), "1 request "),
-        (JobOptions(batch_size=3), "3 requests "),
-        (JobOptions(batch_size=100, requests_per_minute=4), "2 requests "),
-        (JobOptions(requests_per_minute=4), "7 requests "),
-    ],
-    ids=str,
-)
-def test_a_dry_run_counts_a_batch_as_one_request_and_none_is_larger_than_a_minutes_limit(
-    options: JobOptions, requests: str
-) -> None:
-    lines = plan_lines(Plan(7, 0, 0, range(7)), [str(row) for row in range(7)], RECIPE, options)
-    assert f"· {requests}would be sent ·" in lines[1]
-
-
-def test_many_long_rows_are_named_up_to_five() -> None:
-    lines = plan_lines(Plan(7, 0, 0, range(7)), [f"{'word ' * 3000}{row}" for row in range(7)], RECIPE, JobOptions())
-    assert "(row 0, 1, 2, 3, 4 …)" in lines[-1]

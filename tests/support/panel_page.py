@@ -111,6 +111,17 @@ class PanelPage:
         self.says(" × ")
         expect(self.button("Run")).to_be_enabled()
 
+    def turn_to(self, tab: str) -> None:
+        """Choose what the lower part is for: Embed, Compare."""
+        self.root.get_by_role("radio", name=tab, exact=True).check()
+        for name in {"Embed": ["Dimension"], "Compare": ["128", "CODE_RETRIEVAL_QUERY", "Neighbours"]}[tab]:
+            expect(self.root.get_by_label(name, exact=True).filter(visible=True)).to_be_visible()
+
+    def tick(self, *options: str) -> None:
+        """Tick dimensions and tasks, and none but these."""
+        for box in self.root.locator(".vn-several label").filter(visible=True).all():
+            box.get_by_role("checkbox").set_checked(box.inner_text().strip() in options)
+
     def view(self, name: str) -> None:
         """Choose how the result is looked at: Table, Map, Neighbours, Heatmap."""
         self.root.get_by_role("radio", name=name, exact=True).check()

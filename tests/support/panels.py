@@ -68,9 +68,8 @@ class Desk:
     def sit_down(self, **environ: str) -> None:
         """Begin anew: no variables, no widgets, a session and a panel of this environment."""
         self.kernel.run(_CLEAR)
-        absent = [
-            name for name in ("VN_MAGIC_BASE_URL", "VECTORNODE_API_KEY", "VN_MAGIC_OFFLINE") if name not in environ
-        ]
+        names = ("VN_MAGIC_BASE_URL", "VECTORNODE_API_KEY", "VN_MAGIC_OFFLINE", "VN_MAGIC_PACK")
+        absent = [name for name in names if name not in environ]
         reply = self.kernel.run(_FRESH.format(environ=environ, absent=absent))
         assert (reply.status, reply.stderr) == ("ok", ""), reply.error or reply.stderr
         self.heard()
@@ -190,6 +189,16 @@ class Desk:
         """Return what would stand below some cell, whoever wrote it."""
         kinds = ("stream", "error", "display_data", "execute_result")
         return [message["content"] for message in self.heard() if message["msg_type"] in kinds]
+
+    def record(self) -> dict[str, str]:
+        """Return the panel's record as it stands below the panel's cell after all updates."""
+        shown: dict[str, dict[str, str]] = {}
+        for message in self.heard():
+            if message["msg_type"] in ("display_data", "update_display_data"):
+                content = message["content"]
+                shown[content["transient"].get("display_id", "")] = content["data"]
+        [record] = [data for name, data in shown.items() if name.startswith("vn-record-")]
+        return record
 
     def saved(self) -> str:
         """Return the state of all widgets, as a notebook saves it."""

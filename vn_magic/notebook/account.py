@@ -13,7 +13,8 @@ from vn_magic.credentials import TOKEN_FILE_VARIABLE, TOKEN_VARIABLES, Token
 from vn_magic.exceptions import GatewayError, TokenError, TokenRefusedError
 from vn_magic.gateway.probe import Verdict
 from vn_magic.notebook.card import show_lines
-from vn_magic.notebook.phrases import size_text
+from vn_magic.notebook.packing import pack_line
+from vn_magic.notebook.phrases import size_text, usage_text
 from vn_magic.session import OFFLINE_NOTICE, Session
 from vn_magic.settings import Settings, check_transport_is_private, host_of, origin_of
 
@@ -85,15 +86,12 @@ def status(_words: Sequence[str], session: Session, _shell: InteractiveShell) ->
     place = "offline stand-in (lexical, not semantic)" if settings.offline else settings.base_url
     rows = [(name, str(getattr(settings, name)), settings.source_of(name)) for name in Settings.names()]
     width, value_width = max(len(row[0]) for row in rows), max(len(row[1]) for row in rows)
-    used = (
-        f"{totals.requests:,} requests, {totals.retries:,} retries, {totals.new:,} rows new, "
-        f"{totals.cached:,} from cache, {totals.tokens:,} tokens (≈ where the gateway does not count)"
-    )
     lines = [
         f"vn_magic   {place}",
         f"token: {token_line(session)}",
+        f"pack: {pack_line(session)}",
         f"cache: {info.path or 'in memory only'}, {info.rows:,} rows, {size_text(info.size)}",
-        f"session: {used}",
+        f"session: {usage_text(totals, settings.price_per_million, free=settings.offline)}",
         *(f"{name:<{width}}  {value:<{value_width}}  {source}" for name, value, source in rows),
     ]
     print("\n".join(lines))  # noqa: T201 - a table in one width is read best as plain text
@@ -108,6 +106,8 @@ def offline(words: Sequence[str], session: Session, _shell: InteractiveShell) ->
         show_lines(["The session is offline.", OFFLINE_NOTICE, "`%vn offline off` goes back to the gateway."])
     else:
         show_lines([f"The session talks to {session.settings.base_url}.", f"token: {token_line(session)}"])
+    if session.asks_nobody:
+        show_lines([f"For now the pack {pack_line(session)}.", "`%vn pack off` ends that."])
 
 
 def token_line(session: Session, cure: str = "`%vn login` asks for one") -> str:

@@ -70,14 +70,12 @@ class Card:
 
     def finish(self, embeddings: Embeddings) -> None:
         """Draw the final form."""
-        if self._quiet:
-            return
         bundle = card_bundle(self._name, embeddings)
-        if self._in_kernel:
-            self._show(bundle["text/plain"], bundle["text/html"])
-        else:
-            self._rewrite("")
-            _write(bundle["text/plain"] + "\n")
+        self._finish(bundle["text/plain"], bundle["text/html"])
+
+    def finish_with(self, lines: Sequence[str]) -> None:
+        """Draw lines as the final form of work that brings no vectors to show."""
+        self._finish("\n    ".join(lines), html_lines(lines))
 
     def fail(self) -> None:
         """Leave the last known numbers standing above the error."""
@@ -91,6 +89,15 @@ class Card:
         else:
             self._rewrite("")
             _write(line + "\n")
+
+    def _finish(self, text: str, html: str) -> None:
+        if self._quiet:
+            return
+        if self._in_kernel:
+            self._show(text, html)
+        else:
+            self._rewrite("")
+            _write(text + "\n")
 
     def _show(self, text: str, html: str) -> None:
         bundle: dict[str, Any] = {"text/plain": text, "text/html": html}

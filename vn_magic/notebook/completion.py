@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -9,14 +11,21 @@ from typing import Any
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 from IPython.core.interactiveshell import InteractiveShell
 
+from vn_magic.classroom.recording import SUFFIX
+from vn_magic.models import TASK_TYPES
+from vn_magic.notebook.comparing import COMPARE_OPTIONS
 from vn_magic.notebook.drawing import PICTURES
 from vn_magic.notebook.options import option_names
+from vn_magic.notebook.packing import OPTIONS as PACK_OPTIONS
+from vn_magic.notebook.packing import WORDS as PACK_WORDS
+from vn_magic.notebook.searching import NEAREST_OPTIONS
 from vn_magic.notebook.vn import SUBCOMMANDS
 
 Matcher = Callable[[CompletionContext], SimpleMatcherResult]
 
 _EMBED_LINE = re.compile(r"^(?:[^'\"#]*=\s*|\s*)(%%|%)embed\s(.*)$")
 _VN_LINE = re.compile(r"^\s*%vn\s+(.*)$")
+_TWINS = {**PICTURES, "nearest": NEAREST_OPTIONS}
 
 
 def make_matcher(shell: InteractiveShell) -> Matcher:
@@ -74,13 +83,19 @@ def _vn(arguments: str, variables: Mapping[str, Any]) -> tuple[str, Iterable[str
     *before, word = re.split(r"\s+", arguments)
     if not before:
         return word, SUBCOMMANDS, True
-    if before[0] in PICTURES:
-        return _picture(PICTURES[before[0]], before, word, variables)
+    if before[0] == "compare":
+        return _compare(before, word, variables)
+    if before[0] in _TWINS:
+        return _twin(_TWINS[before[0]], before, word, variables)
+    if before[0] == "pack":
+        return word, _pack(before[1:], word, variables), True
+    if before[0] == "doctor":
+        return word, _files(word, ".ipynb") if len(before) > 1 else ("--notebook",), True
     known = SUBCOMMANDS.get(before[0])
     return word, known.words if known and len(before) == 1 else (), True
 
 
-def _picture(
+def _twin(
     options: Mapping[str, str], before: list[str], word: str, variables: Mapping[str, Any]
 ) -> tuple[str, Iterable[str], bool]:
     argument = options.get(before[-1])
@@ -89,10 +104,38 @@ def _picture(
 
         return word, METHODS, True
     if argument is not None:
-        return word, _columns(before, variables, is_cell=False), True
+        return word, () if argument == "k" else _columns(before, variables, is_cell=False), True
     if word.startswith("-"):
         return word, options, True
     return (word, (), False) if "." in word or "[" in word else (word, _frames(variables), False)
+
+
+def _compare(before: list[str], word: str, variables: Mapping[str, Any]) -> tuple[str, Iterable[str], bool]:
+    argument = COMPARE_OPTIONS.get(before[-1])
+    if argument == "task_types":
+        named, comma, _ = word.rpartition(",")
+        return word, [f"{named}{comma}{task}" for task in TASK_TYPES if task not in named.split(",")], True
+    if argument in ("column", "labels"):
+        return word, _columns(before, variables, is_cell=False), True
+    if argument is not None:
+        return word, _variables(variables) if argument == "out" else (), True
+    if word.startswith("-"):
+        return word, COMPARE_OPTIONS, True
+    return (word, (), False) if "." in word or "[" in word else (word, _embeddable(variables), False)
+
+
+def _pack(before: list[str], word: str, variables: Mapping[str, Any]) -> Iterable[str]:
+    if not before:
+        return PACK_WORDS
+    if word.startswith("-"):
+        return PACK_OPTIONS.get(before[0], ())
+    if before[-1] in ("-c", "--column"):
+        return _columns(before, variables, is_cell=False)
+    if before[-1] == "--licence":
+        return ()
+    if before == ["save"] or before[0] in ("use", "info"):
+        return _files(word, SUFFIX)
+    return _frames(variables) if before[0] == "save" else ()
 
 
 def _columns(before: list[str], variables: Mapping[str, Any], *, is_cell: bool) -> list[str]:
@@ -103,6 +146,13 @@ def _columns(before: list[str], variables: Mapping[str, Any], *, is_cell: bool) 
     named = [frames[word] for word in before if word in frames] or list(frames.values())
     columns = dict.fromkeys(str(column) for frame in named for column in frame.columns)
     return [f'"{column}"' if re.search(r"\s", column) else column for column in columns]
+
+
+def _files(word: str, ending: str) -> list[str]:
+    """Return the files that a word may become, and the folders on the way to others."""
+    found = sorted(glob.glob(glob.escape(word) + "*"))  # noqa: PTH207 - pathlib forgets how the folder was typed
+    paths = [f"{path}/" if os.path.isdir(path) else path for path in found]  # noqa: PTH112 - as above
+    return [f'"{path}"' if re.search(r"\s", path) else path for path in paths if path.endswith((ending, "/"))]
 
 
 def _frames(variables: Mapping[str, Any]) -> dict[str, Any]:

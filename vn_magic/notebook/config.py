@@ -42,6 +42,16 @@ class VnMagic(Configurable):
     row_timeout = Float(help="Seconds after which no further attempt is made for a row.").tag(config=True)
     allow_plain_http = Bool(help="Send the token over plain http to another machine. Risky.").tag(config=True)
 
+    max_requests = Int(
+        allow_none=True, help="The most requests that the session may send, retries included; None for no budget."
+    ).tag(config=True)
+    max_tokens = Int(
+        allow_none=True, help="The most tokens that the session may send, estimated (≈); None for no budget."
+    ).tag(config=True)
+    price_per_million = Float(
+        allow_none=True, help="What a million tokens cost, in your own currency; cards then show money, marked ≈."
+    ).tag(config=True)
+
     def __init__(self, session: Session, config: Config | None = None) -> None:
         super().__init__()
         self._session = session

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import display
@@ -22,6 +22,7 @@ SCATTER_USAGE = "DF [-c/--color COLUMN] [--text COLUMN] [--method pca|umap|tsne]
 
 # A word as a shell sees it: quotes keep blanks together.
 _WORD = re.compile(r"""(?:"[^"]*"|'[^']*'|[^\s"'])+|["']""")
+_QUOTED = re.compile(r""""[^"]*"|'[^']*'""")
 
 
 def scatter(line: Sequence[str], _session: Session, shell: InteractiveShell) -> None:
@@ -59,6 +60,24 @@ def parse(name: str, line: str, options: Mapping[str, str]) -> tuple[str, dict[s
     return (kept + line[end:]).strip(), arguments
 
 
+def method_of(name: str, expression: str, shell: InteractiveShell) -> Callable[..., object]:
+    """Return the method of ``.vec`` that a subcommand is the twin of, for the frame that its line speaks of.
+
+    Raises
+    ------
+    InputError
+        When that is no frame and no Series.
+    """
+    value = evaluated(expression, shell.user_ns, f"%vn {name}")
+    method: Callable[..., object] | None = getattr(getattr(value, "vec", None), name, None)
+    if method is None:
+        raise InputError(
+            f"%vn {name}: {expression!r} is a {type(value).__name__}, expected a DataFrame or a Series with vectors.\n"
+            "Next: `%%embed df` or `df = %embed texts` makes one."
+        )
+    return method
+
+
 def _draw(name: str, line: str, usage: str, shell: InteractiveShell) -> None:
     if line.strip() in ("-h", "--help"):
         print(f"%vn {name} {usage}\n\nDF is an expression; the options are those of `df.vec.{name}`.")  # noqa: T201 - help is output
@@ -66,16 +85,9 @@ def _draw(name: str, line: str, usage: str, shell: InteractiveShell) -> None:
     expression, arguments = parse(name, line.rstrip().removesuffix(";"), PICTURES[name])
     if not expression:
         raise InputError(f"%vn {name} needs a frame with vectors, e.g. `%vn {name} df`.\nNext: `%%embed df` makes one.")
-    value = evaluated(expression, shell.user_ns, f"%vn {name}")
-    vectors = getattr(value, "vec", None)
-    draw = getattr(vectors, name, None)
-    if draw is None:
-        raise InputError(
-            f"%vn {name}: {expression!r} is a {type(value).__name__}, expected a DataFrame or a Series with vectors.\n"
-            "Next: `%%embed df` or `df = %embed texts` makes one."
-        )
-    display(draw(**arguments))
+    display(method_of(name, expression, shell)(**arguments))
 
 
 def _unquoted(text: str) -> str:
-    return text[1:-1] if len(text) > 1 and text[0] in "\"'" and text[-1] == text[0] else text
+    """Take quotes away as a shell does: a part of a word may be in one kind of them, and a part in the other."""
+    return _QUOTED.sub(lambda found: found[0][1:-1], text)

@@ -25,3 +25,12 @@ def evaluated(expression: str, variables: Mapping[str, Any], magic: str) -> obje
             f"{magic}: {expression!r} cannot be evaluated ({type(error).__name__}: {error}).\n"
             f"Next: run the expression in a cell of its own first; `{magic} -h` shows the options."
         ) from None
+
+
+def is_expression(text: str) -> bool:
+    """Whether a text is an expression of Python, whatever its names stand for."""
+    try:
+        compile(text, "%embed", "eval")
+    except (SyntaxError, ValueError):
+        return False
+    return True

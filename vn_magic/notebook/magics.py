@@ -12,9 +12,9 @@ from vn_magic.exceptions import InputError
 from vn_magic.notebook import vn
 from vn_magic.notebook.card import Card, show_lines
 from vn_magic.notebook.expressions import evaluated
+from vn_magic.notebook.forecast import plan_lines
 from vn_magic.notebook.names import check_output_name
 from vn_magic.notebook.options import EmbedLine, help_text, parse_cell_line, parse_line, refuse_tokens
-from vn_magic.notebook.phrases import plan_lines
 from vn_magic.request import Request, Vectors
 from vn_magic.rows import DEFAULT_COLUMN, Rows, split_rows
 from vn_magic.session import Session
@@ -63,7 +63,7 @@ class EmbedMagics(Magics):
         request = self._request(parsed, data)
         if parsed.options.dry_run:
             plan, texts = self.session.run(self.session.plan_job(request))
-            show_lines(plan_lines(plan, texts, request.recipe, request.options))
+            show_lines(plan_lines(plan, texts, request, self.session.settings, self.session.totals))
             return None
         return self._run(request, parsed)
 
@@ -73,7 +73,7 @@ class EmbedMagics(Magics):
             parsed.out or "result",
             in_kernel=getattr(self._shell, "kernel", None) is not None,
             quiet=parsed.options.quiet,
-            kept=request.options.use_cache,
+            kept=request.options.use_cache and not self.session.asks_nobody,
         )
         try:
             embeddings = self.session.run_request(request, card.note, card.draw)
@@ -103,6 +103,8 @@ class EmbedMagics(Magics):
             batch_size=options.batch_size,
             refresh=options.refresh,
             cache=not options.no_cache,
+            max_requests=options.max_requests,
+            max_tokens=options.max_tokens,
         )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, get_args
 
 from vn_magic.exceptions import InputError
+from vn_magic.notebook.expressions import is_expression
 from vn_magic.rows import DEFAULT_COLUMN, Split
 from vn_magic.session import Session
 from vn_magic.settings import OnError, Result, TaskType
@@ -34,10 +35,11 @@ class EmbedLine:
     options: argparse.Namespace
 
 
-class _Parser(argparse.ArgumentParser):
+class LineParser(argparse.ArgumentParser):
     """An argparse parser that neither exits nor writes to stderr."""
 
     def error(self, message: str) -> NoReturn:
+        """Raise what argparse has to say as an error of ours."""
         raise InputError(f"{self.prog}: {without_values(message)}.\nNext: `{self.prog} -h` shows the options.")
 
 
@@ -57,7 +59,7 @@ def _option_in(word: str) -> str:
 def embed_parser() -> argparse.ArgumentParser:
     """Return the parser of ``%%embed``; ``%embed`` has the same options."""
     plain: dict[str, Any] = {"color": False} if sys.version_info >= (3, 14) else {}
-    parser = _Parser(
+    parser = LineParser(
         prog="%%embed",
         description="Turn the text of a cell into vectors. `%embed [options] EXPR` does the same for an expression.",
         epilog=EXAMPLES,
@@ -82,6 +84,8 @@ def embed_parser() -> argparse.ArgumentParser:
     add("--concurrency", metavar="N", type=int, help="requests under way at once, at most")
     add("--rpm", metavar="N", type=int, help="never start more than N requests in a minute")
     add("--batch-size", metavar="N", type=int, help="texts in one request, 1 to 100, if the gateway can (default 1)")
+    add("--max-requests", metavar="N", type=int, help="send at most N requests, retries included, else stop")
+    add("--max-tokens", metavar="N", type=int, help="send at most about N tokens, else stop")
     add("--refresh", action="store_true", help="send every text, whatever the cache has")
     add("--no-cache", action="store_true", help="neither read nor write the cache")
     add("--dry-run", action="store_true", help="say what would be sent, and send nothing")
@@ -130,7 +134,7 @@ def parse_line(line: str) -> EmbedLine:
     start = _end_of_options(line)
     words, expression = _words(line[:start]), line[start:].strip()
     # ` --word` is an option even where Python would see a subtraction; a single dash is one only where it must be.
-    if not _is_expression(expression) or _LONG_OPTION.search(expression):
+    if not is_expression(expression) or _LONG_OPTION.search(expression):
         expression, trailing = _without_trailing_options(expression)
         words += trailing
     options = embed_parser().parse_args(words)
@@ -144,8 +148,11 @@ def parse_line(line: str) -> EmbedLine:
     return EmbedLine(options.out, expression, options)
 
 
-# There are no such options; whoever types one has a secret behind it, whatever its shape.
-_SECRET_OPTION = re.compile(r"(?<!\S)--[^\s=]*(?:key|token|secret|password|bearer)", re.IGNORECASE)
+# There are no such options; whoever types one has a secret behind it, whatever its shape. But there is --max-tokens,
+# which counts: what stands behind it is no secret while it is short.
+_SECRET_OPTION = re.compile(
+    r"(?<!\S)--(?!max-tokens?(?:\s*$|[\s=]+\S{1,15}(?!\S)))[^\s=]*(?:key|token|secret|password|bearer)", re.IGNORECASE
+)
 # A text to embed may well speak of such options.
 _QUOTED = re.compile(r""" "(?:\\.|[^"\\])*" | '(?:\\.|[^'\\])*' """, re.VERBOSE)
 
@@ -163,6 +170,22 @@ def refuse_tokens(line: str, session: Session) -> None:
             "That looks like a token, and a line like this is kept in the history and in the notebook.\n"
             "Next: rotate the token at the gateway, clear this cell, then `%vn login` alone, which asks for it."
         )
+
+
+def words_of(line: str, magic: str) -> list[str]:
+    """Return the words of a line that names files, those in quotes as one; a backslash parts the folders of Windows.
+
+    Raises
+    ------
+    InputError
+        When a quote is open.
+    """
+    reader = shlex.shlex(line, posix=True)
+    reader.whitespace_split, reader.commenters, reader.escape = True, "", ""
+    try:
+        return list(reader)
+    except ValueError as error:
+        raise InputError(f"{magic}: the line cannot be read: {error}.\nNext: close the quotes.") from None
 
 
 def _words(line: str) -> list[str]:
@@ -196,17 +219,9 @@ def _without_trailing_options(text: str) -> tuple[str, list[str]]:
     names = option_names()
     for found in re.finditer(r"\s(--?[a-z][a-z-]*)", text):
         head, tail = text[: found.start()].strip(), text[found.start() :]
-        if found[1] in names and _is_expression(head):
+        if found[1] in names and is_expression(head):
             return head, _words(tail)
     return text, []
-
-
-def _is_expression(text: str) -> bool:
-    try:
-        compile(text, "%embed", "eval")
-    except (SyntaxError, ValueError):
-        return False
-    return True
 
 
 def _separator(text: str) -> str:

@@ -1,16 +1,14 @@
-"""What a job has done, does and would do, as lines of text for people."""
+"""What a job does and has done, and what a session has used, as lines of text for people."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from decimal import Decimal
 
 from vn_magic.embeddings import Embeddings, Provenance
-from vn_magic.lookup import Plan
-from vn_magic.models import OFFLINE_MODEL, facts_of
-from vn_magic.progress import ProgressEvent
-from vn_magic.settings import FIRST_CONCURRENCY, JobOptions, Recipe
-from vn_magic.texts import estimated_tokens
+from vn_magic.models import OFFLINE_MODEL
+from vn_magic.progress import ProgressEvent, Totals
+from vn_magic.settings import FIRST_CONCURRENCY
+from vn_magic.wording import counted
 
 _BAR_CELLS = 24
 
@@ -23,12 +21,13 @@ def progress_line(name: str, event: ProgressEvent) -> str:
 
 def progress_text(event: ProgressEvent) -> str:
     """Return what a running job has done, how fast, and how long the rest will take at that rate."""
-    new = event.done - event.cached - event.failed
+    new = event.done - event.cached - event.recorded - event.failed
     rate = new / event.seconds if event.seconds > 0 else 0.0
     left = (event.rows - event.done) / rate if rate else 0.0
     parts = [
         f"{event.done:,} of {event.rows:,} rows",
         f"{event.cached:,} from cache" if event.cached else "",
+        f"{event.recorded:,} from pack" if event.recorded else "",
         f"{rate:.0f} rows/s" if rate >= 1 else f"{60 * rate:.0f} rows/min" if rate else "",
         f"{event.concurrency} at once" if event.concurrency else "",
         counted(event.retries, "retry", "retries") if event.retries else "",
@@ -47,25 +46,56 @@ def duration_text(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def counted(number: int, one: str, many: str = "") -> str:
-    """Return ``1 request``, ``1,024 requests``."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
 def size_text(size: int) -> str:
     """Return a number of bytes as people read it."""
     return f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:,.0f} kB"
 
 
+def tokens_text(tokens: int, *, estimated: bool) -> str:
+    """Return ``140 tokens``, marked where not all of them were counted by the service."""
+    return f"{'≈' if estimated else ''}{counted(tokens, 'token')}"
+
+
+def money_text(tokens: int, price: float | None, *, free: bool = False) -> str:
+    """Return ``≈0.0021 at 0.15 a million tokens``; nothing where there is no price or nothing to pay.
+
+    Parameters
+    ----------
+    tokens
+        How many.
+    price
+        Of a million tokens, in a currency that only the user knows.
+    free
+        Whether the stand-in serves them: then it is what they would cost elsewhere.
+    """
+    if price is None or not tokens:
+        return ""
+    cost = tokens * price / 1e6
+    # Two digits that say something, however small it is.
+    amount = f"{cost:,.2f}" if round(cost, 2) >= 1 else f"{Decimal(f'{cost:.1e}'):f}"
+    return f"{'would be ' if free else ''}≈{amount} at {price:,.6g} a million tokens"
+
+
+def usage_text(totals: Totals, price: float | None, *, free: bool) -> str:
+    """Return what a session has used; see `money_text`."""
+    parts = (
+        f"{counted(totals.requests, 'request')}, {counted(totals.retries, 'retry', 'retries')}",
+        f"{counted(totals.new, 'row')} new, {totals.cached:,} from cache, {totals.recorded:,} from packs",
+        tokens_text(totals.tokens, estimated=totals.tokens_estimated),
+        money_text(totals.tokens, price, free=free),
+    )
+    return " · ".join(filter(None, parts))
+
+
 def final_lines(name: str, embeddings: Embeddings) -> list[str]:
     """Return the two lines that say what was done, and the session's notices."""
     of, did = embeddings.provenance, embeddings.summary
-    tokens = f"{'≈' if did.tokens_estimated else ''}{counted(did.tokens, 'token')}" if did.new else ""
     numbers = [
-        f"{did.new:,} new, {did.cached:,} from cache",
+        f"{did.new:,} new, {did.cached:,} from cache" + (f", {did.recorded:,} from pack" if did.recorded else ""),
         counted(did.duplicates, "duplicate") if did.duplicates else "",
         f"{did.failed:,} failed, see the column `error`" if did.failed else "",
-        tokens,
+        tokens_text(did.tokens, estimated=did.tokens_estimated) if did.new else "",
+        money_text(did.tokens, did.price_per_million, free=of.model == OFFLINE_MODEL),
         f"{counted(did.requests, 'request')}, {counted(did.retries, 'retry', 'retries')}",
         f"up to {did.concurrency} at once" if did.concurrency > FIRST_CONCURRENCY else "",
         f"{did.seconds:.2f} s",
@@ -85,33 +115,3 @@ def head_line(name: str, embeddings: Embeddings) -> str:
 def place_of(provenance: Provenance) -> str:
     """Return where vectors come from; of the stand-in's, what they are not."""
     return "offline stand-in: lexical, not semantic" if provenance.model == OFFLINE_MODEL else provenance.source
-
-
-def plan_lines(plan: Plan, texts: Sequence[str | None], recipe: Recipe, options: JobOptions) -> list[str]:
-    """Return what a dry run has found out."""
-    missing = [text for row in plan.missing if (text := texts[row]) is not None]
-    unusable = sum(text is None for text in texts)
-    tokens = [estimated_tokens(text) for text in missing]
-    requests = math.ceil(len(missing) / options.texts_per_request)
-    lines = [
-        f"dry run   {plan.rows:,} × {recipe.dimension}   {recipe.model}; nothing was sent",
-        " · ".join(
-            (
-                f"{plan.cached:,} from cache",
-                counted(plan.duplicates, "duplicate"),
-                f"{counted(requests, 'request')} would be sent",
-                f"≈{sum(tokens):,} tokens",
-            )
-        ),
-    ]
-    if unusable:
-        lines.append(f"{counted(unusable, 'row')} cannot be embedded (missing, blank or not text)")
-    limit = facts_of(recipe.model).token_limit
-    long = [row for row, count in zip(plan.missing, tokens, strict=True) if limit and count > limit]
-    if long:
-        named = ", ".join(map(str, long[:5])) + (" …" if len(long) > 5 else "")
-        lines.append(
-            f"{counted(len(long), 'row looks', 'rows look')} longer than the {limit:,} tokens that the model reads "
-            f"(row {named}); the service cuts them without notice"
-        )
-    return lines

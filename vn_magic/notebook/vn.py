@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from IPython.core.interactiveshell import InteractiveShell
 
 from vn_magic.exceptions import InputError
-from vn_magic.notebook import account, doctor, drawing, housekeeping
+from vn_magic.notebook import account, comparing, doctor, drawing, explaining, housekeeping, packing, searching, usage
 from vn_magic.notebook.options import refuse_tokens
 from vn_magic.notebook.panel.command import show_panel
 from vn_magic.session import Session
@@ -39,12 +39,25 @@ SUBCOMMANDS: Mapping[str, Subcommand] = {
     "login": Subcommand(account.login, "give the session a token; it is asked for, never typed on the line"),
     "logout": Subcommand(account.logout, "forget the session's token"),
     "status": Subcommand(account.status, "base URL, token (masked), every setting and where it came from, totals"),
+    "usage": Subcommand(usage.usage, "what the session has used, and what of its budgets is left"),
+    "explain": Subcommand(
+        explaining.explain, "the last job, or one row of it: what was sent, what came back", usage=explaining.USAGE
+    ),
     "offline": Subcommand(account.offline, "switch to the embedded stand-in, or back", ("on", "off")),
     "panel": Subcommand(show_panel, "everything by clicking, with the cell that does the same"),
     "cache": Subcommand(housekeeping.cache, "where the cache is and how much it holds", ("info", "clear", "path")),
+    "pack": Subcommand(packing.pack, "record a lesson's vectors, and answer from them", usage=packing.USAGE),
+    "nearest": Subcommand(
+        searching.nearest, "rows nearest to a text, like df.vec.nearest", usage=searching.NEAREST_USAGE
+    ),
     "scatter": Subcommand(drawing.scatter, "vectors as points, like df.vec.scatter", usage=drawing.SCATTER_USAGE),
     "heatmap": Subcommand(drawing.heatmap, "similarities, like df.vec.heatmap", usage=drawing.HEATMAP_USAGE),
-    "doctor": Subcommand(doctor.doctor, "check front end, network, token, cache and clock, each with a cure"),
+    "compare": Subcommand(comparing.compare, "several settings on the same texts", usage=comparing.COMPARE_USAGE),
+    "doctor": Subcommand(
+        doctor.doctor,
+        "check front end, network, token, cache and clock, each with a cure, or notebooks for tokens",
+        usage=doctor.DOCTOR_USAGE,
+    ),
     "debug": Subcommand(housekeeping.debug, "full tracebacks, scrubbed of the token", ("on", "off")),
 }
 

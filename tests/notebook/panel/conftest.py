@@ -5,8 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.engine import Held
 from support.gateways import Served
 from support.panels import Desk, desk
+
+from vn_magic.offline import create_app
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +37,9 @@ def online(shared_desk: Desk, gateway: Served, token: str, tmp_path: Path) -> It
     )
     yield shared_desk
     assert [content for content in shared_desk.outputs() if content.get("name") == "stderr"] == []
+
+
+@pytest.fixture
+def held(token: str) -> Held:
+    """The stand-in, which answers texts with "held" in them only when it may."""
+    return Held(create_app(token=token))

@@ -146,6 +146,34 @@ def test_the_estimate_agrees_with_a_dry_run(panel: Desk) -> None:
     assert f"≈{tokens[1]} tokens" in card
 
 
+def test_the_estimate_says_what_a_run_would_cost_and_which_budget_would_refuse_it(panel: Desk) -> None:
+    panel.kernel.run("%config VnMagic.price_per_million = 0.15\n%config VnMagic.max_requests = 2")
+    panel.type("_text._body", "one\ntwo\nfour")
+    assert _estimate(panel) == (
+        "3 rows · 0 duplicates · 0 in the cache · ≈3 tokens to send · would be ≈0.00000045 at 0.15 a million tokens · "
+        "the session's budget of 2 requests would refuse this"
+    )
+    panel.run()
+    assert "The session's budget of 2 requests does not allow 3. Nothing was sent." in panel.trouble()
+    panel.kernel.run("%config VnMagic.max_requests = 3")
+    panel.until("'would refuse' not in p._estimate.widget.value")
+    panel.run()
+    assert "3 new, 0 from cache · ≈3 tokens · would be ≈0.00000045" in panel.said("_tasks.message.widget")
+
+
+def test_the_estimate_tells_rows_of_a_pack_and_what_a_strict_one_lacks(panel: Desk, tmp_path: object) -> None:
+    panel.kernel.run("%%embed -q x\none\ntwo")
+    panel.kernel.run(f"%vn pack save {tmp_path}/lesson.vnpack\n%vn cache clear\n%vn pack use {tmp_path}/lesson.vnpack")
+    panel.type("_text._body", "one\ntwo\nfour")
+    assert _estimate(panel) == "3 rows · 0 duplicates · 0 in the cache · 2 in the pack · ≈1 token to send"
+    panel.kernel.run(f"%vn pack use {tmp_path}/lesson.vnpack --strict")
+    panel.type("_text._body", "one\nfour")
+    assert _estimate(panel) == (
+        "2 rows · 0 duplicates · 0 in the cache · 1 in the pack · "
+        "1 text is not in the pack lesson.vnpack, which alone answers: it would fail"
+    )
+
+
 def test_rows_that_cannot_be_sent_are_told_by_the_estimate(panel: Desk) -> None:
     panel.kernel.run("words = pd.Series(['a', None, 'b', ' '])")
     panel.choose("_text._kind", "Take a variable")

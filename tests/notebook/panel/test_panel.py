@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-import threading
 
 import pytest
-from support.engine import BAD_TEXT, behind
+from support.engine import BAD_TEXT, Held, behind
 from support.gateways import Served, served
 from support.panels import Desk
 from support.waiting import until
@@ -123,28 +121,11 @@ def test_clicking_twice_starts_one_job(online: Desk, gateway: Served) -> None:
     assert sorted(gateway.texts) == sorted(f"text {number}" for number in range(60))
 
 
-class _Held:
-    """A gateway that answers texts with "held" in them only once `go` is set."""
-
-    def __init__(self, token: str) -> None:
-        self.go = threading.Event()
-        self.app = behind(self._rule, create_app(token=token))
-
-    async def _rule(self, text: str) -> None:
-        while "held" in text and not self.go.is_set():  # noqa: ASYNC110 - set by the test, in another thread
-            await asyncio.sleep(0.01)
-
-
-@pytest.fixture
-def held(token: str) -> _Held:
-    return _Held(token)
-
-
 def _sit_down(desk: Desk, server: Served, token: str, folder: object) -> None:
     desk.sit_down(VN_MAGIC_BASE_URL=server.url, VECTORNODE_API_KEY=token, VN_MAGIC_CACHE=f"{folder}/cache")
 
 
-def test_run_while_a_job_runs_does_nothing(shared_desk: Desk, held: _Held, token: str, tmp_path: object) -> None:
+def test_run_while_a_job_runs_does_nothing(shared_desk: Desk, held: Held, token: str, tmp_path: object) -> None:
     with served(held.app) as server:
         _sit_down(shared_desk, server, token, tmp_path)
         shared_desk.type("_text._body", "held a")
@@ -162,7 +143,7 @@ def test_run_while_a_job_runs_does_nothing(shared_desk: Desk, held: _Held, token
 
 
 def test_cancel_stops_sending_and_the_next_run_pays_for_the_rest_alone(
-    shared_desk: Desk, held: _Held, token: str, tmp_path: object
+    shared_desk: Desk, held: Held, token: str, tmp_path: object
 ) -> None:
     texts = [f"text {number}" for number in range(20)] + [f"held {number}" for number in range(200)]
     with served(held.app) as server:
@@ -192,7 +173,7 @@ def test_cancel_stops_sending_and_the_next_run_pays_for_the_rest_alone(
 
 
 def test_cancel_at_any_moment_ends_the_job_and_leaves_run_usable(
-    shared_desk: Desk, held: _Held, token: str, tmp_path: object
+    shared_desk: Desk, held: Held, token: str, tmp_path: object
 ) -> None:
     with served(held.app) as server:
         _sit_down(shared_desk, server, token, tmp_path)
@@ -235,7 +216,7 @@ def test_run_at_once_after_cancel_leaves_the_panel_usable(online: Desk) -> None:
 
 
 def test_a_cell_runs_while_a_job_runs_and_its_output_is_its_own(
-    shared_desk: Desk, held: _Held, token: str, tmp_path: object
+    shared_desk: Desk, held: Held, token: str, tmp_path: object
 ) -> None:
     with served(held.app) as server:
         _sit_down(shared_desk, server, token, tmp_path)
@@ -363,7 +344,7 @@ def test_one_row_can_be_run_and_looked_at_in_every_view(panel: Desk) -> None:
 
 
 def test_a_panel_that_is_closed_while_its_job_runs_stops_it_and_another_one_works(
-    shared_desk: Desk, held: _Held, token: str, tmp_path: object
+    shared_desk: Desk, held: Held, token: str, tmp_path: object
 ) -> None:
     with served(held.app) as server:
         _sit_down(shared_desk, server, token, tmp_path)

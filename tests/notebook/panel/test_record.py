@@ -33,17 +33,6 @@ while (p._runner._running or portal.run(left())) and time.monotonic() < begun + 
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
-def _record(desk: Desk) -> dict[str, str]:
-    """Return the panel's record as it stands below the panel's cell after all updates."""
-    shown: dict[str, dict[str, str]] = {}
-    for message in desk.heard():
-        if message["msg_type"] in ("display_data", "update_display_data"):
-            content = message["content"]
-            shown[content["transient"].get("display_id", "")] = content["data"]
-    [record] = [data for name, data in shown.items() if name.startswith("vn-record-")]
-    return record
-
-
 def test_without_a_run_the_record_is_empty(panel: Desk) -> None:
     reply = panel.kernel.run("display(p)")
     widget, record = reply.displays
@@ -57,7 +46,7 @@ def test_a_run_leaves_card_picture_and_cell_in_the_panels_own_output(panel: Desk
     panel.type("_text._body", "roses <b>are</b> red\nviolets & co")
     panel.run()
     panel.settled()  # the record is written once more when its map is drawn
-    record = _record(panel)
+    record = panel.record()
     assert "vectors   2 × 768" in record["text/html"]
     assert "roses &lt;b&gt;are&lt;/b&gt; red" in record["text/html"]
     assert "<b>are" not in record["text/html"]
@@ -76,7 +65,7 @@ def test_a_cell_that_captures_its_output_does_not_take_the_record(panel: Desk) -
     reply = panel.kernel.run(f"%%capture captured\np._runner._run.click()\n{_UNTIL_KEPT}")
     assert reply.status == "ok"
     assert panel.see("[captured.stdout, captured.stderr, len(captured.outputs)]") == ["", "", 0]
-    assert "vectors   1 × 768" in _record(panel)["text/plain"]
+    assert "vectors   1 × 768" in panel.record()["text/plain"]
 
 
 def test_the_style_of_a_panel_hides_its_own_record_alone(panel: Desk) -> None:

@@ -9,9 +9,10 @@ from html import escape
 import ipywidgets as widgets
 
 from vn_magic.credentials import Token
-from vn_magic.exceptions import InputError, TokenError
+from vn_magic.exceptions import InputError, PackError, TokenError
 from vn_magic.gateway.probe import Verdict
 from vn_magic.notebook.account import take_token, token_line
+from vn_magic.notebook.packing import pack_line
 from vn_magic.notebook.panel.tasks import Message, Tasks
 from vn_magic.notebook.token_field import TokenField
 from vn_magic.session import OFFLINE_NOTICE, Session
@@ -66,11 +67,13 @@ class Connect:
 
     def _whom(self) -> str:
         settings = self._session.settings
-        if settings.offline:
-            return OFFLINE_NOTICE
         try:
+            if self._session.asks_nobody:
+                return f"The pack {pack_line(self._session)}."
+            if settings.offline:
+                return OFFLINE_NOTICE
             return f"{host_of(settings.base_url)} · token: {token_line(self._session, cure='enter it above')}"
-        except TokenError as error:
+        except (TokenError, PackError) as error:
             return str(error)
 
     def _switch(self) -> None:

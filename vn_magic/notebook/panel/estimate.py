@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from typing import Any
 
 from vn_magic.exceptions import InputError
+from vn_magic.notebook.forecast import plan_text
 from vn_magic.notebook.panel.tasks import Message, Tasks
-from vn_magic.notebook.phrases import counted
 from vn_magic.request import Request
 from vn_magic.session import Session
-from vn_magic.texts import estimated_tokens
 
 # After the last change; nobody reads a count while typing.
 _SETTLE_SECONDS = 0.3
 
 
 class Estimate:
-    """Keeps one line true: rows, duplicates, what the cache has, and tokens to send.
+    """Keeps one line true: rows, duplicates, what is there already, tokens to send, and what they cost.
 
     Parameters
     ----------
     session
         Whose cache is looked into.
-    request
-        Returns the request as the panel stands, or raises what is wrong with it.
+    count
+        Finds out what the line says as the panel stands, on the session's loop, or raises what is wrong with it.
     """
 
-    def __init__(self, session: Session, request: Callable[[], Request]) -> None:
-        self._session = session
-        self._request = request
+    def __init__(self, session: Session, count: Callable[[], Coroutine[Any, Any, str]]) -> None:
+        self._count = count
         self._message = Message()
         self._tasks = Tasks(session, self._message)
         self._running: Future[None] | None = None
@@ -40,16 +39,17 @@ class Estimate:
         """Count again, soon."""
         if self._running is not None:
             self._running.cancel()
-        self._running = self._tasks.start(self._count)
+        self._running = self._tasks.start(self._count_soon)
 
-    async def _count(self) -> None:
+    async def _count_soon(self) -> None:
         await asyncio.sleep(_SETTLE_SECONDS)
         try:
-            request = self._request()
-            plan, texts = await self._session.plan_job(request)
+            self._message.say([await self._count()])
         except InputError as error:
             self._message.say(str(error).splitlines())
-            return
-        tokens = await asyncio.to_thread(lambda: sum(estimated_tokens(texts[row] or "") for row in plan.missing))
-        parts = [counted(plan.rows, "row"), counted(plan.duplicates, "duplicate"), f"{plan.cached:,} in the cache"]
-        self._message.say([" · ".join([*parts, f"≈{counted(tokens, 'token')} to send"])])
+
+
+async def job_estimate(request: Request, session: Session) -> str:
+    """Return what a request would send and cost."""
+    plan, texts = await session.plan_job(request)
+    return await asyncio.to_thread(plan_text, plan, texts, request, session.settings, session.totals)

@@ -19,9 +19,9 @@ from vn_magic.explore.labels import shortened
 from vn_magic.explore.neighbors import nearest
 from vn_magic.notebook.panel.row_list import RowList, ShownRow, score_html
 from vn_magic.notebook.panel.tasks import Tasks
-from vn_magic.notebook.phrases import counted
 from vn_magic.queries import query_request
 from vn_magic.session import Session
+from vn_magic.wording import counted
 
 _MOST = 20
 _ABOUT_CHARACTERS = 60

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Sequence
 from html import escape
+from typing import TYPE_CHECKING
 
 from IPython.core.displaypub import DisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
@@ -11,9 +13,12 @@ from IPython.display import display
 
 from vn_magic.embeddings import Embeddings
 from vn_magic.models import OFFLINE_MODEL
-from vn_magic.notebook.card import card_bundle
-from vn_magic.notebook.panel.runner import PanelJob
+from vn_magic.notebook.card import card_bundle, html_lines
+from vn_magic.notebook.panel.result import PanelJob
 from vn_magic.pictures import Picture
+
+if TYPE_CHECKING:
+    from vn_magic.notebook.panel.compared import Compared
 
 _HINT = "The last result of the vn_magic panel. Run the cell again for a living panel."
 
@@ -45,23 +50,34 @@ class Record:
     def keep(self, job: PanelJob, embeddings: Embeddings, picture: Picture | None) -> None:
         """Put a result in that place: its card, its map where there can be one, and the cell that gives it again."""
         card = card_bundle(job.name, embeddings)
-        html = [f"<div>{_HINT}</div>", card["text/html"]]
-        text = [card["text/plain"]]
+        html, text = [card["text/html"]], [card["text/plain"]]
         if picture is not None:
-            encoded = b64encode(picture.svg.encode()).decode()
             caption = "<br>".join(map(escape, picture.text.splitlines()))
-            html += [
-                f'<img style="max-width:100%" alt="map" src="data:image/svg+xml;base64,{encoded}">',
-                f"<div>{caption}</div>",
-            ]
+            html += [_image(picture, "map"), f"<div>{caption}</div>"]
             text += [picture.text]
-        if embeddings.provenance.model == OFFLINE_MODEL:
-            html += ["<div>After <code>%vn offline</code>, this cell gives it again:</div>"]
-        html += [f'<pre style="white-space:pre-wrap;margin:4px 0">{escape(job.cell)}</pre>']
-        self._bundle = {"text/html": self._html("".join(html)), "text/plain": "\n".join([*text, job.cell])}
+        self._put(html, text, job.cell, offline=embeddings.provenance.model == OFFLINE_MODEL)
+
+    def keep_comparison(self, result: Compared) -> None:
+        """Put a comparison in that place: its table, what is said about it, its chart, and its cell."""
+        lines = [result.head, *result.notes]
+        html = [html_lines(lines), result.table, _image(result.picture, "chart")]
+        self._put(html, [*lines, result.text, result.picture.text], result.cell, offline=result.offline)
+
+    def _put(self, html: Sequence[str], text: Sequence[str], cell: str, *, offline: bool) -> None:
+        again = "<div>After <code>%vn offline</code>, this cell gives it again:</div>" if offline else ""
+        shown = f'<pre style="white-space:pre-wrap;margin:4px 0">{escape(cell)}</pre>'
+        self._bundle = {
+            "text/html": self._html("".join([f"<div>{_HINT}</div>", *html, again, shown])),
+            "text/plain": "\n".join([*text, cell]),
+        }
         if self._publisher is not None:
             # Not `update_display`: a cell that runs now under `%%capture` would take it for its own.
             self._publisher.publish(self._bundle, transient={"display_id": self._identity}, update=True)
 
     def _html(self, content: str) -> str:
         return f'<div class="{self._identity}">{content}</div>'
+
+
+def _image(picture: Picture, name: str) -> str:
+    encoded = b64encode(picture.svg.encode()).decode()
+    return f'<img style="max-width:100%" alt="{name}" src="data:image/svg+xml;base64,{encoded}">'

@@ -1,14 +1,25 @@
-"""What a job of the panel has brought, and its pictures, each drawn once."""
+"""A job of the panel, what it has brought, and its pictures, each drawn once."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from vn_magic.embeddings import Embeddings
 from vn_magic.pictures import Picture
+from vn_magic.request import Request
 
 Draw = Callable[..., Picture]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PanelJob:
+    """A request, the name of its result, and the cell that would do the same."""
+
+    request: Request
+    name: str
+    cell: str
 
 
 class PanelResult:

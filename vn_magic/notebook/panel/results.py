@@ -28,6 +28,7 @@ class Results:
 
     def __init__(self, session: Session) -> None:
         self._result: PanelResult | None = None
+        self._on_view = True
         self._message = Message()
         self._tasks = Tasks(session, self._message)
         self._drawing: Future[None] | None = None
@@ -51,6 +52,11 @@ class Results:
         self._result = result
         self._arrange()
 
+    def turn(self, *, on_view: bool) -> None:
+        """Fill the view that people look at, or hold nothing while they look at something else."""
+        self._on_view = on_view
+        self._arrange()
+
     def _look_around(self, row: int) -> None:
         self._view.value = NEIGHBOURS
         self._neighbours.look_around(row)
@@ -58,7 +64,7 @@ class Results:
     def _arrange(self) -> None:
         """Say whose rows these are, fill the view that is looked at, and empty the others."""
         result = self._result
-        view = self._view.value if result is not None else None
+        view = self._view.value if result is not None and self._on_view else None
         embeddings = result.embeddings if result is not None else None
         if result is None:
             self._what.say(["Run shows the rows here, as a table, a map, neighbours or a heatmap."])
@@ -85,7 +91,8 @@ class Results:
 
     async def _draw(self, result: PanelResult, view: str) -> None:
         picture = await result.picture(scatter if view == MAP else heatmap)
-        if result is self._result and view == self._view.value:  # else people look at something else by now
+        # Else people look at something else by now: the other thread may just be at it.
+        if result is self._result and self._on_view and view == self._view.value:
             self._message.clear()
             bundle = {"output_type": "display_data", "data": picture._repr_mimebundle_(), "metadata": {}}
             self._picture.outputs = (bundle,)

@@ -4,59 +4,51 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import ipywidgets as widgets
 
-from vn_magic.embeddings import Embeddings
 from vn_magic.notebook.panel.tasks import Message, Tasks
-from vn_magic.notebook.phrases import final_lines, progress_text
-from vn_magic.progress import ProgressEvent
-from vn_magic.request import Request
-from vn_magic.session import Session
+from vn_magic.notebook.phrases import progress_text
+from vn_magic.progress import ProgressEvent, ProgressListener
 
 _SECONDS_BETWEEN_UPDATES = 0.2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PanelJob:
-    """What Run starts: a request, the name of its result, and the cell that would do the same."""
-
-    request: Request
-    name: str
-    cell: str
-
-
-class Runner:
-    """Starts jobs on the session's loop and shows how they go.
+class Work:
+    """What Run starts.
 
     Parameters
     ----------
-    session
-        Runs the job.
-    tasks
-        Starts it, and shows what goes wrong.
-    job
-        Returns what is to be done as the panel stands, or raises what is wrong with it.
-    on_done
-        Awaited on the loop with what a job has brought.
-    on_end
-        Called when a job is over, whatever it has brought.
+    run
+        Awaited on the session's loop, with whom to tell of progress. Puts what it brings where it belongs, and returns
+        the lines that say so.
+    kept
+        Whether rows that arrive are kept in the cache.
     """
 
-    def __init__(
-        self,
-        session: Session,
-        tasks: Tasks,
-        job: Callable[[], PanelJob],
-        on_done: Callable[[PanelJob, Embeddings], Awaitable[None]],
-        on_end: Callable[[], None],
-    ) -> None:
-        self._session = session
+    run: Callable[[ProgressListener], Awaitable[Sequence[str]]]
+    kept: bool
+
+
+class Runner:
+    """Starts work on the session's loop and shows how it goes.
+
+    Parameters
+    ----------
+    tasks
+        Starts it, and shows what goes wrong.
+    work
+        Returns what is to be done as the panel stands, or raises what is wrong with it.
+    on_end
+        Called when it is over, whatever it has brought.
+    """
+
+    def __init__(self, tasks: Tasks, work: Callable[[], Work], on_end: Callable[[], None]) -> None:
         self._tasks = tasks
-        self._chosen = job
-        self._on_done = on_done
+        self._chosen = work
         self._on_end = on_end
         self._lock = threading.Lock()
         self._running = False
@@ -80,18 +72,25 @@ class Runner:
         if self._running:
             self._tasks.start(self._cancel_job)  # on the loop the job has begun by then, and can be cancelled
 
+    def forget(self) -> None:
+        """Say no more of a job that is over."""
+        with self._lock:
+            if not self._running:
+                self._tasks.message.clear()
+                self._line.clear()
+
     def _start(self) -> None:
         """Start a job, unless one runs: a second click may be on its way before the button is closed."""
         with self._lock:
             if self._running:
                 return
             self._tasks.message.clear()
-            job = self._chosen()
+            work = self._chosen()
             self._running = True
         self._latest, self._left = None, ""
         try:
             self._show_running(True)  # noqa: FBT003 - the state that is set
-            started = self._tasks.start(lambda: self._embed(job))
+            started = self._tasks.start(lambda: self._do(work))
         except BaseException:
             self._end()
             raise
@@ -103,19 +102,17 @@ class Runner:
         self._on_end()
         self._running = False  # last: a click in between would begin under this one's ending
 
-    async def _embed(self, job: PanelJob) -> None:
+    async def _do(self, work: Work) -> None:
         self._task = asyncio.current_task()
         drawing = asyncio.create_task(self._keep_drawing())
         try:
-            embeddings = await self._session.run_job(job.request, self._note)
-            await self._on_done(job, embeddings)
-            self._tasks.message.say(final_lines(job.name, embeddings))
+            self._tasks.message.say(await work.run(self._note))
         except asyncio.CancelledError:
-            self._left = _stopped(self._latest, job.request, "Run goes on from there.")
+            self._left = _stopped(self._latest, "Run goes on from there.", kept=work.kept)
             raise
         except BaseException:
             if self._latest is not None and self._latest.done:
-                self._left = _stopped(self._latest, job.request, "")
+                self._left = _stopped(self._latest, "", kept=work.kept)
             raise
         finally:
             self._task = None
@@ -143,7 +140,7 @@ class Runner:
         self._line.say([left] if left else [])
 
 
-def _stopped(event: ProgressEvent | None, request: Request, more: str) -> str:
+def _stopped(event: ProgressEvent | None, more: str, *, kept: bool) -> str:
     done = f" at {event.done:,} of {event.rows:,} rows" if event else ""
-    kept = "What arrived is in the cache." if request.options.use_cache else "Nothing of it was kept."
-    return f"Stopped{done}. {kept} {more}".rstrip()
+    left = "What arrived is in the cache." if kept else "Nothing of it was kept."
+    return f"Stopped{done}. {left} {more}".rstrip()

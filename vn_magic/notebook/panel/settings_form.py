@@ -15,6 +15,7 @@ from vn_magic.exceptions import InputError
 from vn_magic.models import KNOWN_MODELS, OFFLINE_MODEL, TASK_TYPES, facts_of
 from vn_magic.notebook.names import check_output_name
 from vn_magic.notebook.panel.choices import Choices
+from vn_magic.notebook.panel.layout import side_by_side
 from vn_magic.notebook.panel.tasks import Tasks
 from vn_magic.session import Session
 
@@ -24,7 +25,7 @@ _SMALLEST, _LARGEST = 128, 3072
 _WIDE = {"width": "auto"}
 _UNIT_LENGTH = "Unit length (leave on to compare)"
 _RAW_SESSION = "Unit length (off for the session: %config VnMagic.unit_length)"
-_PURPOSES = MappingProxyType(
+PURPOSES = MappingProxyType(
     {
         "SEMANTIC_SIMILARITY": "seeing how alike texts are",
         "CLASSIFICATION": "sorting texts into known classes",
@@ -96,18 +97,10 @@ class SettingsForm:
         self._remark = widgets.HTML()
         sizes = widgets.HBox([self._dimension, *self._recommended], layout={"flex_flow": "row wrap"})
         sizes.add_class("vn-sizes")
-        self.widget = widgets.VBox(
-            [
-                self._model,
-                self._task,
-                self._purpose,
-                sizes,
-                self._unit_length,
-                self._on_error,
-                self._result,
-                self._out,
-                self._remark,
-            ]
+        self.widget = side_by_side(
+            widgets.VBox([self._model, self._task, self._purpose]),
+            widgets.VBox([sizes, self._unit_length, self._on_error]),
+            widgets.VBox([self._result, self._out, self._remark]),
         )
         self.follow()
         for size, button in zip(RECOMMENDED_DIMENSIONS, self._recommended, strict=True):
@@ -130,7 +123,7 @@ class SettingsForm:
         if self._unit_length.disabled:
             self._unit_length.value = False
         self._task.disabled = not facts_of(self._model.value).has_task_type
-        purpose = "this model has no tasks" if self._task.disabled else f"for {_PURPOSES[self._task.value]}"
+        purpose = "this model has no tasks" if self._task.disabled else f"for {PURPOSES[self._task.value]}"
         self._purpose.value = f'<div class="vn-note vn-indented">{purpose}</div>'
         kind, remark = "vn-note", ""
         name = self._out.value.strip()
