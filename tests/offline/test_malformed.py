@@ -230,6 +230,12 @@ def test_what_is_no_http_is_answered_with_400_and_a_closed_connection(target: Ta
         assert [status for status, _ in answers_in(target.answer_to(sent))] == [400]
 
 
+def test_it_is_no_proxy(target: Target) -> None:
+    for path in (b"/", b"/v1/models", b"127.0.0.1:443"):
+        answer = target.answer_to(b"CONNECT " + path + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 405 ")
+
+
 def test_a_head_without_end_is_cut_off(target: Target) -> None:
     sent = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n" + b"X-Filler: " + b"x" * 1_000_000
     assert [status for status, _ in answers_in(target.answer_to(sent))] in ([400], [])

@@ -157,6 +157,7 @@ _CLOSE = MappingProxyType({"Connection": "close"})
 BODY_TOO_LARGE = relay(413, "request body too large", "read_request_body_failed", headers=_CLOSE)
 # Refusals of the stand-in's own: the gateway answers the whole world.
 HEAD_TOO_LARGE = relay(431, "request headers too large", "request_headers_too_large", headers=_CLOSE)
+NO_PROXY = relay(405, "this server is no proxy", "method_not_allowed", headers=_CLOSE)
 FOREIGN_HOST = relay(400, "this server answers only under a name of this machine", "foreign_host", headers=_CLOSE)
 FOREIGN_ORIGIN = relay(403, "this server answers no web page", "foreign_origin", headers=_CLOSE)
 

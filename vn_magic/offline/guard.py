@@ -40,6 +40,9 @@ class GuardMiddleware:
 
 
 def _refusal(scope: Scope) -> Envelope | None:
+    # A stray path is a page with status 200, and what follows that after CONNECT is no answer any more but a tunnel.
+    if scope["method"] == "CONNECT":
+        return envelopes.NO_PROXY
     if sum(len(name) + len(value) for name, value in scope["headers"]) > LARGEST_HEAD:
         return envelopes.HEAD_TOO_LARGE
     headers = Headers(scope=scope)
