@@ -20,6 +20,7 @@ from vn_magic import Embeddings, Provenance, Session
 from vn_magic.classroom.recording import save_session
 from vn_magic.exceptions import InputError, NotInPackError, PackError, ProvenanceError, TokenError
 from vn_magic.models import OFFLINE_MODEL
+from vn_magic.pack import Pack
 from vn_magic.queries import embedded_query
 from vn_magic.session import OFFLINE_NOTICE
 
@@ -463,3 +464,31 @@ def test_an_answer_of_another_maker_than_the_rows_is_refused(answering: Answerin
     rows = Provenance("elsewhere.example", MODEL, "CLUSTERING", 768, unit_length=True)
     with pytest.raises(ProvenanceError, match="These vectors are not comparable"):
         embedded_query("a question", rows, answering())
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_plan_for_a_refresh_asks_neither_cache_nor_pack(answering: Answering, unsigned: Served, strict: bool) -> None:
+    session = answering(strict=strict, base_url=unsigned.url, token=TOKEN)
+    request = session.prepare(TEXTS, dimension=256, refresh=True)
+    if strict:
+        with pytest.raises(InputError, match="--refresh would send every text"):
+            session.run(session.plan_job(request))
+    else:
+        plan, _ = session.run(session.plan_job(request))
+        assert (plan.cached, plan.recorded, len(plan.missing)) == (0, 0, len(TEXTS))
+    assert unsigned.received == []
+
+
+def test_a_pack_that_was_left_while_it_was_read_for_the_first_time_stays_left(
+    lesson: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Pack.read
+    with Session(environ={"VN_MAGIC_PACK": str(lesson)}) as session:
+
+        def read_and_leave(path: Path) -> Pack:
+            session.drop_pack()  # by another thread, just then
+            return read(path)
+
+        monkeypatch.setattr(Pack, "read", read_and_leave)
+        assert session.pack is None
+        assert not session.asks_nobody

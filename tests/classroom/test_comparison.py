@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from concurrent.futures import CancelledError
 from hashlib import blake2b
 from typing import Any
 
@@ -19,7 +21,7 @@ from support.engine import BAD_TEXT, behind
 from support.gateways import Receive, Send, Served, answering, json_answer, served
 
 from vn_magic import Session, current_session
-from vn_magic.classroom.comparison import compare, run_comparison
+from vn_magic.classroom.comparison import _table, compare, run_comparison
 from vn_magic.classroom.settings_grid import settings_grid
 from vn_magic.exceptions import BudgetError, GatewayError, InputError, SettingsError, VnMagicError
 from vn_magic.explore.comparison import MOST_ROWS, neighbor_overlap
@@ -485,3 +487,13 @@ def test_without_a_token_nothing_is_sent_and_the_cure_is_named(gateway: Served) 
     with Session(base_url=gateway.url) as session, pytest.raises(VnMagicError, match="%vn login"):
         compare(TEXTS, session=session)
     assert gateway.received == []
+
+
+def test_figures_that_nobody_waits_for_any_more_are_not_computed(offline: Session) -> None:
+    grid = settings_grid(["a", "b", "c", "d"], offline, dimensions=[256, 128], k=1)
+    jobs, is_stopped = grid.jobs(), threading.Event()
+    results = [offline.run(offline.run_job(grid.requests[each.carrier])) for each in jobs]
+    assert len(_table(grid, jobs, results, is_stopped)) == 2
+    is_stopped.set()
+    with pytest.raises(CancelledError):
+        _table(grid, jobs, results, is_stopped)
