@@ -33,7 +33,7 @@ DIMENSION = 256
 @pytest.fixture
 def current(session: Session, monkeypatch: pytest.MonkeyPatch) -> Session:
     """The session over the wire, as the one that `df.vec` finds."""
-    monkeypatch.setattr("vn_magic.api._default_session", [session])
+    monkeypatch.setattr("vn_magic.current._default_session", [session])
     return session
 
 
@@ -46,7 +46,7 @@ def embedded(session: Session, texts: object = TEXTS, **options: Any) -> pd.Data
 @pytest.fixture
 def local(offline: Session, monkeypatch: pytest.MonkeyPatch) -> Session:
     """The stand-in inside the process, as the session that `df.vec` finds."""
-    monkeypatch.setattr("vn_magic.api._default_session", [offline])
+    monkeypatch.setattr("vn_magic.current._default_session", [offline])
     return offline
 
 
@@ -320,7 +320,7 @@ def test_a_query_is_sent_with_the_rows_own_size_and_the_fitting_task(
 def test_a_query_is_sent_to_the_rows_own_model(token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with served(answering(json_answer({"embedding": {"values": [1.0] * DIMENSION}}))) as server:
         session = Session(base_url=server.url, token=token)
-        monkeypatch.setattr("vn_magic.api._default_session", [session])
+        monkeypatch.setattr("vn_magic.current._default_session", [session])
         frame = embedded(session, ["a"], model="gemini-embedding-2")
         frame.vec.nearest("query")
         session.close()
@@ -339,7 +339,7 @@ def test_failed_rows_are_neither_neighbours_nor_points_nor_similar(token: str, m
 
     with served(behind(refuse_bad, create_app(token=token))) as server:
         session = Session(base_url=server.url, token=token)
-        monkeypatch.setattr("vn_magic.api._default_session", [session])
+        monkeypatch.setattr("vn_magic.current._default_session", [session])
         frame = embedded(session, ["bad", *TEXTS, None, "bad"], on_error="keep")
         for unit_rows in (frame, embedded(session, ["bad", *TEXTS, None, "bad"], on_error="keep", unit_length=False)):
             assert sorted(unit_rows.vec.nearest("cat", k=99).index) == [1, 2, 3, 4, 5]
@@ -367,7 +367,7 @@ def rows_of_a_gateway(token: str) -> Iterator[tuple[pd.DataFrame, Served]]:
 def test_offline_rows_are_not_asked_through_a_gateway(offline: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     frame = embedded(offline)
     online = Session(base_url="https://gateway.invalid", token="sk-never-sent-00")
-    monkeypatch.setattr("vn_magic.api._default_session", [online])
+    monkeypatch.setattr("vn_magic.current._default_session", [online])
     with pytest.raises(ProvenanceError, match=r"offline \(lexical\) vectors, but the session talks to https://gateway"):
         frame.vec.nearest("cat")
     assert online.totals.requests == 0
@@ -377,7 +377,7 @@ def test_offline_rows_are_not_asked_through_a_gateway(offline: Session, monkeypa
 def test_rows_of_a_gateway_are_not_asked_offline(
     rows_of_a_gateway: tuple[pd.DataFrame, Served], offline: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vn_magic.api._default_session", [offline])
+    monkeypatch.setattr("vn_magic.current._default_session", [offline])
     with pytest.raises(ProvenanceError, match="the session is offline: its vectors cannot be compared"):
         rows_of_a_gateway[0].vec.nearest("cat")
 
@@ -398,7 +398,7 @@ def test_a_query_that_turns_out_to_be_of_another_maker_is_refused(
 ) -> None:
     with served(answering(json_answer({"embedding": {"values": [1.0] * DIMENSION}}))) as server:
         session = Session(base_url=server.url, token=token)  # on loopback, where a stand-in may be served
-        monkeypatch.setattr("vn_magic.api._default_session", [session])
+        monkeypatch.setattr("vn_magic.current._default_session", [session])
         with pytest.raises(ProvenanceError, match="not comparable") as caught:
             frame.vec.nearest("cat")
         assert server.url.removeprefix("http://") in str(caught.value)
@@ -410,14 +410,14 @@ def test_rows_of_a_served_stand_in_are_asked_there_and_offline(
 ) -> None:
     frame = embedded(current)
     there = frame.vec.nearest("cat")
-    monkeypatch.setattr("vn_magic.api._default_session", [offline])
+    monkeypatch.setattr("vn_magic.current._default_session", [offline])
     pd.testing.assert_frame_equal(frame.vec.nearest("cat"), there)
 
 
 def test_a_query_that_needs_a_token_says_so(
     frame: pd.DataFrame, gateway: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vn_magic.api._default_session", [Session(base_url=gateway.url)])
+    monkeypatch.setattr("vn_magic.current._default_session", [Session(base_url=gateway.url)])
     with pytest.raises(TokenError, match="There is no token"):
         frame.vec.nearest("cat")
 

@@ -16,7 +16,7 @@ from support.engine import NO_BALANCE, behind, output_of
 from support.gateways import Served, answering, served
 
 import vn_magic
-from vn_magic import Session, aembed, api, current_session, embed
+from vn_magic import Session, aembed, current, current_session, embed
 from vn_magic.exceptions import BalanceError, BudgetError, InputError, SettingsError, TokenError, VnMagicError
 from vn_magic.offline import create_app
 from vn_magic.request import EmbedOptions
@@ -28,7 +28,7 @@ TEXTS = ["b", "a", "b", "c"]
 def no_default_session(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Every test begins as a fresh Python does, without a session and without a shell."""
     sessions: list[Session] = []
-    monkeypatch.setattr(api, "_default_session", sessions)
+    monkeypatch.setattr(current, "_default_session", sessions)
     yield
     for session in sessions:
         session.close()
@@ -263,7 +263,7 @@ def test_aembed_serves_several_tasks_and_several_loops_with_one_session(environm
     first, second = asyncio.run(several()), asyncio.run(several())
     assert all(np.array_equal(one, other) for one, other in zip(first, second, strict=True))
     assert set(environment.texts) == {"0", "1", "2", "3", "shared"}
-    assert len(api._default_session) == 1
+    assert len(current._default_session) == 1
 
 
 def test_a_cancelled_task_stops_its_job_sends_nothing_more_and_keeps_what_arrived(
@@ -321,7 +321,7 @@ def test_the_default_session_is_made_once_under_many_threads() -> None:
         thread.join()
     assert len(found) == 8
     assert len({id(session) for session in found}) == 1
-    assert len(api._default_session) == 1
+    assert len(current._default_session) == 1
 
 
 def test_the_default_session_is_made_from_the_environment_at_first_use(

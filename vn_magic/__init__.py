@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vn_magic.accessor import register_accessors
-from vn_magic.api import aembed, current_session, embed
+from vn_magic.api import aembed, embed
 from vn_magic.classroom.requirements import require
+from vn_magic.current import current_session
 from vn_magic.embeddings import Embeddings, Provenance
 from vn_magic.exceptions import VnMagicError
 from vn_magic.session import Session

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vn_magic.api import current_session
+from vn_magic.current import current_session
 from vn_magic.embeddings import Provenance
 from vn_magic.exceptions import InputError, ProvenanceError
 from vn_magic.frames import is_vector_column, matrix_of, noted_columns, provenance_of, state_provenance

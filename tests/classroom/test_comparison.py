@@ -477,7 +477,7 @@ def test_two_comparisons_at_once_pay_for_each_text_once(session: Session, gatewa
 
 
 def test_without_a_session_it_is_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vn_magic.api._default_session", [])
+    monkeypatch.setattr("vn_magic.current._default_session", [])
     monkeypatch.setenv("VN_MAGIC_OFFLINE", "1")
     assert compare(TEXTS)["model"].tolist() == ["offline-lexical"]
     current_session().close()

@@ -25,7 +25,7 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Iterator[Use]:
 
     def use(**options: Any) -> Session:
         made.append(Session(**options))
-        monkeypatch.setattr("vn_magic.api._default_session", [made[-1]])
+        monkeypatch.setattr("vn_magic.current._default_session", [made[-1]])
         return made[-1]
 
     yield use

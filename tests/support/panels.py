@@ -35,7 +35,7 @@ _shell = get_ipython()
 if 'vn_magic' in __import__('sys').modules:
     _shell.extension_manager.unload_extension('vn_magic')
     _shell.config.pop('VnMagic', None)  # where %config leaves its values
-    _shell.meta.pop(__import__('vn_magic.api').api.SESSION, None)
+    _shell.meta.pop(__import__('vn_magic.current').current.SESSION, None)
 _shell.reset()
 """
 

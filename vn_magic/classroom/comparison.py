@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vn_magic.api import current_session
 from vn_magic.budget import session_budget
 from vn_magic.classroom.comparison_notes import ATTRS_KEY, Outcome, attrs_of
 from vn_magic.classroom.settings_grid import GridJob, SettingsGrid, settings_grid
+from vn_magic.current import current_session
 from vn_magic.embeddings import Embeddings
 from vn_magic.exceptions import EmbeddingInterruptedError
 from vn_magic.explore.comparison import (

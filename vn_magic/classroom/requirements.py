@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vn_magic.api import current_session
+from vn_magic.current import current_session
 from vn_magic.exceptions import RequirementError
 from vn_magic.session import Session
 from vn_magic.settings import host_of

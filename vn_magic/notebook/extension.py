@@ -9,7 +9,7 @@ from typing import cast
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Configurable
 
-from vn_magic.api import SESSION
+from vn_magic.current import SESSION
 from vn_magic.notebook.completion import make_matcher
 from vn_magic.notebook.config import VnMagic
 from vn_magic.notebook.magics import EmbedMagics

@@ -15,7 +15,7 @@ import ipywidgets as widgets
 from IPython.core.getipython import get_ipython
 from IPython.display import display
 
-from vn_magic.api import current_session
+from vn_magic.current import current_session
 from vn_magic.embeddings import Embeddings
 from vn_magic.exceptions import InputError, VnMagicError
 from vn_magic.notebook.cell_view import CellView
