@@ -110,7 +110,10 @@ class Notebook:
 
     def evaluate(self, script: str, argument: Any = None) -> Any:
         """Run the body of an async function in the page; it finds ``panel`` (a NotebookPanel) and ``argument``."""
-        return self.page.evaluate(f"async (argument) => {{ {_PANEL} {script} }}", argument)
+        # Playwright waits for ever for a promise, and some of JupyterLab's are never kept once a connection has broken.
+        late = f"new Promise((_, refuse) => setTimeout(() => refuse(new Error('no end')), {10 * SECONDS * 1000}))"
+        work = f"(async () => {{ {_PANEL} {script} }})()"
+        return self.page.evaluate(f"(argument) => Promise.race([{work}, {late}])", argument)
 
     def cell(self, index: int) -> Locator:
         """Return the locator of a cell."""
