@@ -9,6 +9,7 @@ import pickle
 import pkgutil
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from support.kernels import Kernel, kernel
@@ -21,6 +22,7 @@ from vn_magic.exceptions import (
     EmbeddingInterruptedError,
     GatewayError,
     InputError,
+    MissingExtraError,
     RateLimitedError,
     RejectedTextError,
     RowError,
@@ -52,7 +54,9 @@ def error_classes() -> list[type[BaseException]]:
     """Every exception class that a module of the package defines."""
     found: dict[str, type[BaseException]] = {}
     for module in pkgutil.walk_packages(vn_magic.__path__, "vn_magic."):
-        if not module.name.endswith("__main__"):
+        if module.name.endswith("__main__"):
+            continue
+        with suppress(MissingExtraError):
             for value in vars(importlib.import_module(module.name)).values():
                 if isinstance(value, type) and issubclass(value, BaseException) and value.__module__ == module.name:
                     found[f"{module.name}.{value.__name__}"] = value

@@ -46,9 +46,10 @@ def from_texts(layout: Note, cells: Sequence[Cells]) -> pd.DataFrame:
     count = len(levels)
     frame = pd.DataFrame(dict(enumerate(parts[count:])), index=pd.RangeIndex(len(parts[0])))
     frame.columns = pd.Index(series_of(*layout["names"]), name=None)
-    frame.index = (
-        pd.Index(parts[0], name=levels[0]) if count == 1 else pd.MultiIndex.from_arrays(parts[:count], names=levels)
-    )
+    if count == 1:
+        frame.index = pd.Index(parts[0], name=levels[0])
+    elif count:  # without a level, the rows are numbered
+        frame.index = pd.MultiIndex.from_arrays(parts[:count], names=levels)
     return frame
 
 

@@ -17,13 +17,18 @@ _default_lock = threading.Lock()
 
 def current_session() -> Session:
     """Return the session of the IPython shell that has loaded the extension, else one made from the environment."""
-    session = _session_of_shell()
+    session = session_here()
     if session is not None:
         return session
     with _default_lock:
         if not _default_session:
             _default_session.append(Session())
         return _default_session[0]
+
+
+def session_here() -> Session | None:
+    """Return the current session, None where nobody in this process has asked for one yet."""
+    return _session_of_shell() or next(iter(_default_session), None)
 
 
 def _session_of_shell() -> Session | None:

@@ -58,6 +58,8 @@ class EmbeddingJob:
         The session's, counted up as the job goes, and the most that they may come to.
     report
         Told of every change, on the loop.
+    first_row
+        What errors call the first row.
     """
 
     def __init__(  # noqa: PLR0913 - what a job needs, named one by one
@@ -75,8 +77,10 @@ class EmbeddingJob:
         totals: Totals,
         budget: Budget,
         report: ProgressListener,
+        first_row: int = 0,
     ) -> None:
         self._texts = texts
+        self._first_row = first_row
         self._errors = dict(refused)
         self._recipe = recipe
         self._options = options
@@ -262,7 +266,7 @@ class EmbeddingJob:
         if not isinstance(own, GatewayError) or not rows or left > len(self._failing):
             self._fail(error)
         elif self._options.on_error == "stop":
-            self._fail(own.at_row(rows[0], self._text(rows[0])))
+            self._fail(own.at_row(self._first_row + rows[0], self._text(rows[0])))
         else:
             for row in rows:
                 self.on_failure(row, own)
@@ -275,7 +279,7 @@ class EmbeddingJob:
         GatewayError
             The same one with the row's number and text, where it ends the job.
         """
-        told = error.at_row(row, self._text(row))
+        told = error.at_row(self._first_row + row, self._text(row))
         self.trace.failed(row, error)
         if self._options.on_error == "stop":
             raise told

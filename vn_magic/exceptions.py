@@ -10,6 +10,7 @@
     ├── VectorError                 a result that failed its last check before it was bound
     ├── PackError                   a pack that is not there, damaged, or of a newer version
     ├── RequirementError            a notebook's condition does not hold
+    ├── MissingExtraError           an optional library is not installed, or too old
     ├── UnexpectedError             a fault of ours, told in short
     └── GatewayError                what the service, or the way to it, answered
         ├── StopJobError            the next row would fail too: the job ends
@@ -90,6 +91,10 @@ class PackError(VnMagicError):
 
 class RequirementError(VnMagicError):
     """What a notebook requires does not hold; see `vn_magic.require`."""
+
+
+class MissingExtraError(VnMagicError, ImportError):
+    """A part of vn_magic needs a library that is not installed, or not new enough."""
 
 
 class UnexpectedError(VnMagicError):

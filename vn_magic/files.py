@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -21,6 +23,9 @@ from vn_magic.cells import Note, as_texts, from_texts, series_of, texts_of
 from vn_magic.embeddings import Provenance
 from vn_magic.exceptions import InputError
 from vn_magic.frames import ATTRS_KEY, column_of, matrix_of, provenance_of, state_provenance
+
+if sys.platform != "win32":
+    import fcntl
 
 # Beside the provenance, which is identity, a file notes what made it and when.
 SAVED_KEY = "vn_magic_saved"
@@ -74,15 +79,57 @@ def save(frame: pd.DataFrame, column: str, path: Path) -> Path:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[io.BufferedWriter]:
-    """Open a file for writing that is complete or absent: it is written beside, and moved when all went well."""
+    """Open a file for writing that is complete or absent: it is written beside, and moved when all went well.
+
+    Raises
+    ------
+    InputError
+        When somebody else is just writing it, in this process or another.
+    """
     beside = path.with_name(f".{path.name}.part")
-    try:
-        with beside.open("wb") as file:
+    with _held_alone(beside) as file:
+        # Moved, and removed, while it is held, so that it is never another's; Windows does neither to an open file.
+        try:
             yield file
-        beside.replace(path)
-    finally:
-        with suppress(OSError):
-            beside.unlink()
+            file.flush()
+            if sys.platform == "win32":
+                file.close()
+            beside.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                if sys.platform == "win32":
+                    file.close()
+                beside.unlink()
+            raise
+
+
+def _held_alone(path: Path) -> io.BufferedWriter:
+    """Open a file for writing, empty, that nobody else opens in this way until it is closed, or its writer killed."""
+    while True:
+        # Not emptied by opening it: it may be another's.
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666), "wb")
+        if sys.platform != "win32":
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.close()
+                raise InputError(
+                    f"{path.name[1:].removesuffix('.part')!r} is just being written by another run.\n"
+                    "Next: wait until it is done, or choose another name."
+                ) from None
+            except OSError:
+                pass  # a file system without locks
+        if _leads_to(path, file):
+            file.truncate()
+            return file
+        file.close()  # its writer was done in between, and has moved it
+
+
+def _leads_to(path: Path, file: io.BufferedWriter) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 def load(path: str | Path) -> pd.DataFrame:
@@ -205,11 +252,12 @@ def _write_csv(frame: pd.DataFrame, note: Note, file: io.BufferedWriter) -> None
     columns.insert(frame.index.nlevels + place, vectors)
     # The note stands in a column of its own, so that it travels with every part of the file.
     remark = json.dumps({**note, "place": place, "layout": layout})
-    with io.TextIOWrapper(file, encoding="utf-8", newline="") as text:
-        # All in quotes: unquoted, a lone carriage return in a text would end the row.
-        writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
-        writer.writerow([*frame.index.names, *frame.columns, SAVED_KEY])
-        writer.writerows((*row, remark) for row in zip(*columns, strict=True))
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+    # All in quotes: unquoted, a lone carriage return in a text would end the row.
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    writer.writerow([*frame.index.names, *frame.columns, SAVED_KEY])
+    writer.writerows((*row, remark) for row in zip(*columns, strict=True))
+    text.detach()  # it would close the file
 
 
 def _read_csv(file: io.BufferedReader) -> tuple[pd.DataFrame, Note]:

@@ -51,12 +51,13 @@ class EmbedOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Request:
-    """A call to embed with every option settled."""
+    """A call to embed with every option settled; ``first_row`` is the number of its first row as errors say it."""
 
     source: Source
     recipe: Recipe
     options: JobOptions
     result: Result
+    first_row: int = 0
 
     def shaped(self, embeddings: Embeddings) -> Vectors:
         """Return the result in the shape that was asked for."""

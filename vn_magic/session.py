@@ -162,6 +162,13 @@ class Session:
         """Whether a pack alone answers: no token, no network, no cache."""
         return self.pack is not None and self.pack.strict
 
+    @property
+    def expected_source(self) -> str:
+        """Whose vectors come: of whoever is asked, or was asked for the pack that alone answers."""
+        pack = self.pack
+        sources = {group.source for group in pack.pack.manifest.groups} if pack is not None and pack.strict else set()
+        return sources.pop() if len(sources) == 1 else origin_for(self.settings).source
+
     def use_pack(self, path: Path, *, strict: bool, source: str) -> Pack:
         """Answer from a pack what the cache does not have, in the place of an earlier pack.
 
@@ -265,7 +272,7 @@ class Session:
         recipe, options = request.recipe, request.options
         if self.unmet:
             raise RequirementError(self.unmet)
-        texts, refused = checked_texts(request.source.values, options.on_error)
+        texts, refused = checked_texts(request.source.values, options.on_error, request.first_row)
         settings, runtime = self.settings, self.runtime
         cache, pack = self._stores(options)
         client = None if pack is not None and pack.strict else await runtime.client(settings, self.tokens)
@@ -283,6 +290,7 @@ class Session:
             totals=self.totals,
             budget=session_budget(settings),
             report=report,
+            first_row=request.first_row,
         )
         self.last_job = job.trace
         self.history.add(origin, recipe, texts, kept=cache is not None)

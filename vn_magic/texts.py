@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Real
 
 from vn_magic.exceptions import InputError
 from vn_magic.settings import OnError
 
-_NAMED_ROWS = 5
+NAMED_ROWS = 5
 # Scripts written without spaces, where a character is about a token.
 # Not compiled here: that takes 9 ms, and texts in other scripts are the most common.
 _DENSE = r"[\u0e00-\u0eff\u1100-\u11ff\u2e80-\u9fff\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff\U00020000-\U0003ffff]"
@@ -33,7 +33,9 @@ def _is_nan(value: object) -> bool:
     return isinstance(value, Real) and value != value  # noqa: PLR0124 - math.isnan refuses large integers
 
 
-def checked_texts(values: Sequence[object], on_error: OnError) -> tuple[list[str | None], dict[int, str]]:
+def checked_texts(
+    values: Sequence[object], on_error: OnError, first_row: int = 0
+) -> tuple[list[str | None], dict[int, str]]:
     """Return the texts, and the reasons of rows that cannot be sent.
 
     Parameters
@@ -42,6 +44,8 @@ def checked_texts(values: Sequence[object], on_error: OnError) -> tuple[list[str
         A row each, of any type.
     on_error
         ``keep`` returns None for an unusable row, with its reason by row number.
+    first_row
+        What an error calls the first of them.
 
     Raises
     ------
@@ -61,13 +65,18 @@ def checked_texts(values: Sequence[object], on_error: OnError) -> tuple[list[str
         if problem:
             refused[row] = problem
     if refused and on_error == "stop":
-        shown = ", ".join(f"row {row} ({reason})" for row, reason in list(refused.items())[:_NAMED_ROWS])
-        more = f" and {len(refused) - _NAMED_ROWS} more" if len(refused) > _NAMED_ROWS else ""
-        raise InputError(
-            f"{len(refused)} of {len(texts)} rows cannot be embedded: {shown}{more}. Nothing was sent.\n"
-            "Next: drop or fill them, e.g. .dropna(), or use --on-error keep (on_error='keep') to mark them and go on."
-        )
+        raise unusable({first_row + row: reason for row, reason in refused.items()}, len(refused), len(texts))
     return texts, refused
+
+
+def unusable(reasons: Mapping[int, str], count: int, rows: int) -> InputError:
+    """Return the error of texts of which so many cannot be sent, named by the first of their rows and reasons."""
+    shown = ", ".join(f"row {row} ({reason})" for row, reason in list(reasons.items())[:NAMED_ROWS])
+    more = f" and {count - NAMED_ROWS} more" if count > NAMED_ROWS else ""
+    return InputError(
+        f"{count} of {rows} rows cannot be embedded: {shown}{more}. Nothing was sent.\n"
+        "Next: drop or fill them, e.g. .dropna(), or use --on-error keep (on_error='keep') to mark them and go on."
+    )
 
 
 def estimated_tokens(text: str) -> int:
