@@ -1,4 +1,4 @@
-"""``vn-magic``: the stand-in over HTTP, the cache, the doctor and the scrubber, from a terminal."""
+"""``vn-magic``: files of any size, the stand-in over HTTP, the cache, the doctor and the scrubber, from a terminal."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import NoReturn, TextIO
 from vn_magic.classroom.scrubber import known_tokens, scans
 from vn_magic.diagnosis import findings
 from vn_magic.exceptions import VnMagicError
+from vn_magic.notebook.file_command import EXAMPLES, add_arguments, run
 from vn_magic.notebook.options import without_values
 from vn_magic.session import Session
 
@@ -50,6 +51,16 @@ Exit status: 0 nothing was found, 1 something was (also when --write has just ma
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="vn-magic", description="Text to vectors: the parts that need no notebook.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    embed = commands.add_parser(
+        "embed",
+        help="a table file to one with vectors",
+        description="Embed a column of a table file, of any size, and write the table with its vectors to another.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add_arguments(embed)
+    embed.set_defaults(run=run)
     serve = commands.add_parser("serve", help="serve the offline stand-in over HTTP on 127.0.0.1")
     serve.add_argument("--port", type=int, default=8787, help="0 picks a free one (default: 8787)")
     serve.add_argument(

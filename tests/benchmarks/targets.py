@@ -22,7 +22,7 @@ from benchmarks.catalogue import (
     ZERO_3072,
     Load,
 )
-from benchmarks.local import CARDS, Figures
+from benchmarks.local import CARDS, FILE, Figures
 from benchmarks.rounds import Results
 
 
@@ -61,6 +61,7 @@ def targets(results: Results, figures: Figures) -> list[Target]:
         *_walls(results),
         *_cpu(results),
         *_cache(results, figures),
+        *_files(figures),
         *_start(figures),
         *_explore(figures),
         *_growth(figures),
@@ -106,6 +107,15 @@ def _cache(results: Results, figures: Figures) -> Iterator[Target]:
         matrix = figures.get(name, "matrix")
         most = None if matrix is None else 1.3 * matrix + 60
         yield Target(f"memory above base, 100,000 × 768, {what}", figures.get(name, "memory"), most, "MB")
+
+
+def _files(figures: Figures) -> Iterator[Target]:
+    what = "a Parquet file of 1,000,000 × 128 from the cache"
+    yield Target(what, figures.get(FILE, "wall"), 60, "s")
+    yield Target("the same: requests sent", figures.get(FILE, "requests"), 0, "")
+    yield Target("the same: memory above base", figures.get(FILE, "memory"), 200, "MB")
+    growth = _ratio(figures.get(FILE, "memory"), figures.get(FILE, "memory_of_tenth"))
+    yield Target("the same: memory beside 100,000 rows'", growth, 1.4)
 
 
 def _start(figures: Figures) -> Iterator[Target]:

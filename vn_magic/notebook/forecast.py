@@ -29,8 +29,15 @@ def plan_lines(
     settings, totals
         The session's: what tokens cost, what may be sent, and what has been.
     """
+    unusable = sum(text is None for text in texts)
+    return forecast_lines(plan, _tokens(plan, texts), unusable, request, settings, totals)
+
+
+def forecast_lines(
+    plan: Plan, tokens: Sequence[int], unusable: int, request: Request, settings: Settings, totals: Totals
+) -> list[str]:
+    """Return the same of texts that are elsewhere: the tokens of those that are missing, and how many are of no use."""
     recipe = request.recipe
-    tokens = _tokens(plan, texts)
     requests = counted(request.options.requests_for(len(tokens)), "request")
     numbers = [
         f"{plan.cached:,} from cache",
@@ -40,7 +47,6 @@ def plan_lines(
         "" if plan.pack else tokens_text(sum(tokens), estimated=True),
         "" if plan.pack else money_text(sum(tokens), settings.price_per_million, free=settings.offline),
     ]
-    unusable = sum(text is None for text in texts)
     lines = [
         f"dry run   {plan.rows:,} × {recipe.dimension}   {recipe.model}; nothing was sent",
         " · ".join(filter(None, numbers)),

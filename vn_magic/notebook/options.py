@@ -6,11 +6,13 @@ import argparse
 import re
 import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn, get_args
 
 from vn_magic.exceptions import InputError
 from vn_magic.notebook.expressions import is_expression
+from vn_magic.request import EmbedOptions
 from vn_magic.rows import DEFAULT_COLUMN, Split
 from vn_magic.session import Session
 from vn_magic.settings import OnError, Result, TaskType
@@ -33,6 +35,63 @@ class EmbedLine:
     out: str | None
     expression: str
     options: argparse.Namespace
+
+
+def _separator(text: str) -> str:
+    return "\t" if text == "\\t" else text
+
+
+_SWITCH: Mapping[str, Any] = {"action": "store_true"}
+_COUNT: Mapping[str, Any] = {"metavar": "N", "type": int}
+# What `%%embed`, `%embed` and `vn-magic embed` have in common.
+_OPTIONS: Mapping[str, tuple[str, Mapping[str, Any], str]] = {
+    "model": ("-m", {"metavar": "MODEL"}, "default: gemini-embedding-001"),
+    "dim": ("-d", _COUNT, "values in a vector, 128 to 3072 (default 768)"),
+    "task": (
+        "-t",
+        {"metavar": "TASK", "type": str.upper, "choices": get_args(TaskType)},
+        ", ".join(get_args(TaskType)),
+    ),
+    "title": ("", {"metavar": "T"}, "title of the document, with --task RETRIEVAL_DOCUMENT"),
+    "sep": ("", {"metavar": "S", "type": _separator}, "separator of csv (default: ,)"),
+    "raw": ("", _SWITCH, "vectors as received instead of unit length"),
+    "on-error": ("", {"choices": get_args(OnError)}, "stop at the first failing row, or keep going and mark it"),
+    "concurrency": ("", _COUNT, "requests under way at once, at most"),
+    "rpm": ("", _COUNT, "never start more than N requests in a minute"),
+    "batch-size": ("", _COUNT, "texts in one request, 1 to 100, if the gateway can (default 1)"),
+    "max-requests": ("", _COUNT, "send at most N requests, retries included, else stop"),
+    "max-tokens": ("", _COUNT, "send at most about N tokens, else stop"),
+    "refresh": ("", _SWITCH, "send every text, whatever the cache has"),
+    "no-cache": ("", _SWITCH, "neither read nor write the cache"),
+    "dry-run": ("", _SWITCH, "say what would be sent, and send nothing"),
+    "quiet": ("-q", _SWITCH, "no card"),
+}
+
+
+def add_options(parser: argparse.ArgumentParser, *names: str, **told: str) -> None:
+    """Add options that more than one door has, in this order; ``told`` replaces what their help says."""
+    for name in names:
+        short, how, usually = _OPTIONS[name]
+        parser.add_argument(*filter(None, (short, f"--{name}")), **how, help=told.get(name, usually))
+
+
+def options_of_job(options: argparse.Namespace) -> EmbedOptions:
+    """Return the shared options that say what to ask for, and how, as the Python door names them."""
+    return {
+        "model": options.model,
+        "dimension": options.dim,
+        "task_type": options.task,
+        "title": options.title,
+        "unit_length": False if options.raw else None,
+        "on_error": options.on_error,
+        "concurrency": options.concurrency,
+        "requests_per_minute": options.rpm,
+        "batch_size": options.batch_size,
+        "refresh": options.refresh,
+        "cache": not options.no_cache,
+        "max_requests": options.max_requests,
+        "max_tokens": options.max_tokens,
+    }
 
 
 class LineParser(argparse.ArgumentParser):
@@ -71,26 +130,15 @@ def embed_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("name", nargs="?", metavar="OUT", help="variable for the result; without it the result is the cell's value")
     add("-o", "--out", metavar="OUT", help="the same; the line magic knows only this form")
-    add("-m", "--model", metavar="MODEL", help="default: gemini-embedding-001")
-    add("-d", "--dim", metavar="N", type=int, help="values in a vector, 128 to 3072 (default 768)")
-    add("-t", "--task", metavar="TASK", type=str.upper, choices=get_args(TaskType), help=", ".join(get_args(TaskType)))
-    add("--title", metavar="T", help="title of the document, with --task RETRIEVAL_DOCUMENT")
+    add_options(parser, "model", "dim", "task", "title")
     add("--split", choices=get_args(Split), help="how the cell becomes rows (default: lines)")
     add("-c", "--column", metavar="COLUMN", help=f"column of the texts (csv, jsonl: default {DEFAULT_COLUMN})")
-    add("--sep", metavar="S", type=_separator, help="separator of csv (default: ,)")
+    add_options(parser, "sep")
     add("--as", dest="result", choices=get_args(Result), default="df", help="DataFrame or float32 array (default: df)")
-    add("--raw", action="store_true", help="vectors as received instead of unit length")
-    add("--on-error", choices=get_args(OnError), help="stop at the first failing row, or keep going and mark it")
-    add("--concurrency", metavar="N", type=int, help="requests under way at once, at most")
-    add("--rpm", metavar="N", type=int, help="never start more than N requests in a minute")
-    add("--batch-size", metavar="N", type=int, help="texts in one request, 1 to 100, if the gateway can (default 1)")
-    add("--max-requests", metavar="N", type=int, help="send at most N requests, retries included, else stop")
-    add("--max-tokens", metavar="N", type=int, help="send at most about N tokens, else stop")
-    add("--refresh", action="store_true", help="send every text, whatever the cache has")
-    add("--no-cache", action="store_true", help="neither read nor write the cache")
-    add("--dry-run", action="store_true", help="say what would be sent, and send nothing")
+    add_options(parser, "raw", "on-error", "concurrency", "rpm", "batch-size", "max-requests", "max-tokens")
+    add_options(parser, "refresh", "no-cache", "dry-run")
     add("--vars", action="store_true", help="replace {{name}} in the cell by variables")
-    add("-q", "--quiet", action="store_true", help="no card")
+    add_options(parser, "quiet")
     add("-h", "--help", action="store_true", help="show this")
     return parser
 
@@ -222,7 +270,3 @@ def _without_trailing_options(text: str) -> tuple[str, list[str]]:
         if found[1] in names and is_expression(head):
             return head, _words(tail)
     return text, []
-
-
-def _separator(text: str) -> str:
-    return "\t" if text == "\\t" else text

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from vn_magic.embeddings import Embeddings, Provenance
 from vn_magic.models import OFFLINE_MODEL
-from vn_magic.progress import ProgressEvent, Totals
+from vn_magic.progress import JobSummary, ProgressEvent, Totals
 from vn_magic.settings import FIRST_CONCURRENCY
 from vn_magic.wording import counted
 
@@ -89,7 +89,11 @@ def usage_text(totals: Totals, price: float | None, *, free: bool) -> str:
 
 def final_lines(name: str, embeddings: Embeddings) -> list[str]:
     """Return the two lines that say what was done, and the session's notices."""
-    of, did = embeddings.provenance, embeddings.summary
+    return summary_lines(name, embeddings.provenance, embeddings.summary)
+
+
+def summary_lines(name: str, of: Provenance, did: JobSummary) -> list[str]:
+    """Return the same of a job whose result is elsewhere."""
     numbers = [
         f"{did.new:,} new, {did.cached:,} from cache" + (f", {did.recorded:,} from pack" if did.recorded else ""),
         counted(did.duplicates, "duplicate") if did.duplicates else "",
@@ -101,15 +105,17 @@ def final_lines(name: str, embeddings: Embeddings) -> list[str]:
         f"{did.seconds:.2f} s",
         place_of(of),
     ]
-    return [head_line(name, embeddings), " · ".join(filter(None, numbers)), *did.notices]
+    return [_head(name, did.rows, of), " · ".join(filter(None, numbers)), *did.notices]
 
 
 def head_line(name: str, embeddings: Embeddings) -> str:
     """Return what a result is: its name, its shape, and how its vectors were made."""
-    of = embeddings.provenance
-    rows, dimension = embeddings.matrix.shape
+    return _head(name, len(embeddings), embeddings.provenance)
+
+
+def _head(name: str, rows: int, of: Provenance) -> str:
     length = "unit length" if of.unit_length else "raw"
-    return f"{name}   {rows:,} × {dimension}   {' · '.join(filter(None, (of.model, of.task_type, length)))}"
+    return f"{name}   {rows:,} × {of.dimension}   {' · '.join(filter(None, (of.model, of.task_type, length)))}"
 
 
 def place_of(provenance: Provenance) -> str:

@@ -1,0 +1,1 @@
+"""What outgrows one kernel: large files, Dask, scikit-learn."""
