@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from vn_magic.current import current_session
-from vn_magic.request import Vectors
+from vn_magic.frames import is_dask_collection
+from vn_magic.request import EmbedOptions, Vectors
 from vn_magic.settings import OnError, Result, TaskType
 
 
@@ -31,7 +32,8 @@ def embed(  # noqa: PLR0913 - as many arguments as the magic has options
     Parameters
     ----------
     texts
-        A str, a list or tuple of str, a Series, an Index, an array of str, or a DataFrame with ``column``.
+        A str, a list or tuple of str, a Series, an Index, an array of str, or a DataFrame with ``column``. A Dask
+        Series, or a Dask DataFrame with ``column``, gives a lazy collection; see Notes.
     column
         The column of a DataFrame that holds the texts.
     model, dimension, task_type
@@ -78,6 +80,17 @@ def embed(  # noqa: PLR0913 - as many arguments as the magic has options
         What the service answered; its subclasses say what to do. Finished rows are in the cache. A `BudgetError`
         before anything is sent, when the rows need more than is allowed; later, when retries have used up the rest.
 
+    Notes
+    -----
+    Of a Dask collection the result is one, too: a Dask DataFrame, or a float32 Dask array whose chunks are
+    ``((nan, …), (dimension,))``; one partition in, one out, with index and divisions. Only Dask's computing it sends
+    (for ``.compute()`` and ``.to_parquet(folder)``, but also for ``len``, ``head`` or ``set_index``), under the
+    settings that were in force here. Worker processes find a token in their own environment; that of ``%vn login`` is
+    never sent to them. A rate per minute holds for all on one machine and is divided among several, ``concurrency`` is
+    for each partition under way; a budget and ``refresh`` are refused. Parquet has lists of float32 and the provenance,
+    so that ``pandas.read_parquet(folder).vec`` works. Embed last: a merge or a shuffle of the result drops the
+    provenance, and columns of lists need ``to_parquet(schema={…})``.
+
     Examples
     --------
     >>> import vn_magic
@@ -85,8 +98,7 @@ def embed(  # noqa: PLR0913 - as many arguments as the magic has options
     >>> session.embed(["one text", "another text"], dimension=256, result="numpy").shape
     (2, 256)
     """
-    return current_session().embed(
-        texts,
+    options = EmbedOptions(
         column=column,
         model=model,
         dimension=dimension,
@@ -103,6 +115,12 @@ def embed(  # noqa: PLR0913 - as many arguments as the magic has options
         max_requests=max_requests,
         max_tokens=max_tokens,
     )
+    session = current_session()
+    if is_dask_collection(texts):
+        from vn_magic.scale.collection import embed_lazily  # noqa: PLC0415 - dask is imported by those who use it
+
+        return embed_lazily(session, texts, **options)
+    return session.embed(texts, **options)
 
 
 async def aembed(  # noqa: PLR0913 - as above
@@ -124,9 +142,11 @@ async def aembed(  # noqa: PLR0913 - as above
     max_requests: int | None = None,
     max_tokens: int | None = None,
 ) -> Vectors:
-    """Do `embed` without blocking the caller's event loop; cancelling the task stops the job."""
-    return await current_session().aembed(
-        texts,
+    """Do `embed` without blocking the caller's event loop; cancelling the task stops the job.
+
+    Of a Dask collection it is the lazy one at once, as from `embed`; awaiting that computes nothing.
+    """
+    options = EmbedOptions(
         column=column,
         model=model,
         dimension=dimension,
@@ -143,3 +163,9 @@ async def aembed(  # noqa: PLR0913 - as above
         max_requests=max_requests,
         max_tokens=max_tokens,
     )
+    session = current_session()
+    if is_dask_collection(texts):
+        from vn_magic.scale.collection import embed_lazily  # noqa: PLC0415 - as above
+
+        return embed_lazily(session, texts, **options)
+    return await session.aembed(texts, **options)

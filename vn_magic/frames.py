@@ -6,6 +6,7 @@ pandas it is the one that gives the matrix back without a copy and survives Parq
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -60,8 +61,7 @@ def source_of(data: object, column: str | None = None) -> Source:
     InputError
         When it is of another kind, or the column is missing, ambiguous or in the way.
     """
-    if column is not None and not isinstance(data, pd.DataFrame):
-        raise InputError(f"A column ({column!r}) can be named for a DataFrame only, and this is a {_kind(data)}.")
+    _check_container(data, column)
     if isinstance(data, pd.DataFrame):
         return _from_frame(data, column)
     if isinstance(data, Rows):
@@ -87,6 +87,12 @@ def source_of(data: object, column: str | None = None) -> Source:
             "str, or a DataFrame and the column of its texts (-c)."
         )
     return Source(data, pd.DataFrame({DEFAULT_COLUMN: _held(data, "object")}))
+
+
+def is_dask_collection(data: object) -> bool:
+    """Whether this is one of Dask's lazy collections. Where Dask is not imported there is none."""
+    dask = sys.modules.get("dask")
+    return dask is not None and bool(dask.is_dask_collection(data))
 
 
 def to_frame(embeddings: Embeddings, source: Source, *, with_errors: bool = False) -> pd.DataFrame:
@@ -173,6 +179,16 @@ def is_vector_column(column: pd.Series[Any]) -> bool:
     # A merge marks what is missing by NaN, a float.
     first = next((cell for cell in column.array if cell is not None and not isinstance(cell, float)), None)
     return isinstance(first, np.ndarray) and first.ndim == 1 and first.dtype.kind == "f"
+
+
+def _check_container(data: object, column: str | None) -> None:
+    if is_dask_collection(data):
+        raise InputError(
+            f"A Dask {_kind(data)} is embedded by workers, and a session does not travel to them: it has a token.\n"
+            "Next: vn_magic.embed(…) or %embed; workers look for a token in their environment."
+        )
+    if column is not None and not isinstance(data, pd.DataFrame):
+        raise InputError(f"A column ({column!r}) can be named for a DataFrame only, and this is a {_kind(data)}.")
 
 
 def _from_frame(data: pd.DataFrame, column: str | None) -> Source:

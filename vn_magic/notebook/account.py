@@ -15,6 +15,7 @@ from vn_magic.gateway.probe import Verdict
 from vn_magic.notebook.card import show_lines
 from vn_magic.notebook.packing import pack_line
 from vn_magic.notebook.phrases import size_text, usage_text
+from vn_magic.scale.workers import cluster_line
 from vn_magic.session import OFFLINE_NOTICE, Session
 from vn_magic.settings import Settings, check_transport_is_private, host_of, origin_of
 
@@ -92,6 +93,7 @@ def status(_words: Sequence[str], session: Session, _shell: InteractiveShell) ->
         f"pack: {pack_line(session)}",
         f"cache: {info.path or 'in memory only'}, {info.rows:,} rows, {size_text(info.size)}",
         f"session: {usage_text(totals, settings.price_per_million, free=settings.offline)}",
+        *filter(None, [cluster_line(settings)]),
         *(f"{name:<{width}}  {value:<{value_width}}  {source}" for name, value, source in rows),
     ]
     print("\n".join(lines))  # noqa: T201 - a table in one width is read best as plain text

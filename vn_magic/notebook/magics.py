@@ -9,14 +9,24 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, needs_local_scope, no_var_expand
 
 from vn_magic.exceptions import InputError
+from vn_magic.frames import is_dask_collection
 from vn_magic.notebook import vn
 from vn_magic.notebook.card import Card, show_lines
 from vn_magic.notebook.expressions import evaluated
 from vn_magic.notebook.forecast import plan_lines
+from vn_magic.notebook.lazy import bound_line, dry_run_line
 from vn_magic.notebook.names import check_output_name
-from vn_magic.notebook.options import EmbedLine, help_text, parse_cell_line, parse_line, refuse_tokens
-from vn_magic.request import Request, Vectors
+from vn_magic.notebook.options import (
+    EmbedLine,
+    help_text,
+    options_of_job,
+    parse_cell_line,
+    parse_line,
+    refuse_tokens,
+)
+from vn_magic.request import EmbedOptions, Request, Vectors
 from vn_magic.rows import DEFAULT_COLUMN, Rows, split_rows
+from vn_magic.scale.sessions import expected_provenance
 from vn_magic.session import Session
 
 
@@ -60,7 +70,9 @@ class EmbedMagics(Magics):
         if parsed.out is not None:
             check_output_name(parsed.out)
         data = evaluated(parsed.expression, variables, "%embed") if cell is None else _rows_of(parsed, cell, variables)
-        request = self._request(parsed, data)
+        if is_dask_collection(data):
+            return self._embed_lazily(parsed, data)
+        request = self.session.prepare(data, **_options_of(parsed))
         if parsed.options.dry_run:
             plan, texts = self.session.run(self.session.plan_job(request))
             show_lines(plan_lines(plan, texts, request, self.session.settings, self.session.totals))
@@ -86,26 +98,22 @@ class EmbedMagics(Magics):
         card.finish(embeddings)
         return result if parsed.out is None else None
 
-    def _request(self, parsed: EmbedLine, data: object) -> Request:
-        options = parsed.options
-        return self.session.prepare(
-            data,
-            column=options.column if parsed.expression else None,
-            model=options.model,
-            dimension=options.dim,
-            task_type=options.task,
-            title=options.title,
-            result=options.result,
-            unit_length=False if options.raw else None,
-            on_error=options.on_error,
-            concurrency=options.concurrency,
-            requests_per_minute=options.rpm,
-            batch_size=options.batch_size,
-            refresh=options.refresh,
-            cache=not options.no_cache,
-            max_requests=options.max_requests,
-            max_tokens=options.max_tokens,
-        )
+    def _embed_lazily(self, parsed: EmbedLine, data: Any) -> Vectors | None:  # noqa: ANN401 - dask has no types
+        from vn_magic.scale import collection  # noqa: PLC0415 - for those who use dask
+
+        options = _options_of(parsed)
+        request = collection.settled(self.session, data, **options)
+        provenance = expected_provenance(self.session, request.recipe)
+        if parsed.options.dry_run:
+            show_lines([dry_run_line(data.npartitions, provenance)])
+            return None
+        result = collection.collection_of(self.session, data, request, options["column"])
+        if parsed.out is None:
+            return result
+        self._shell.push({parsed.out: result})
+        if not parsed.options.quiet:
+            show_lines([bound_line(parsed.out, data.npartitions, provenance)])
+        return None
 
 
 EmbedMagics.embed.__doc__ = help_text()
@@ -122,3 +130,8 @@ def _rows_of(parsed: EmbedLine, cell: str, variables: Mapping[str, Any]) -> Rows
     rows = split_rows(cell, options.split or "lines", column=column, separator=separator)
     # After splitting: a value with a line break or a comma stays in its row.
     return rows.filled_in(variables) if options.vars else rows
+
+
+def _options_of(parsed: EmbedLine) -> EmbedOptions:
+    column = parsed.options.column if parsed.expression else None
+    return {**options_of_job(parsed.options), "column": column, "result": parsed.options.result}
