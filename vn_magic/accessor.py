@@ -18,6 +18,7 @@ from vn_magic.queries import embedded_query
 from vn_magic.rows import DEFAULT_COLUMN
 
 if TYPE_CHECKING:
+    from vn_magic.handover.vectors import Vectors
     from vn_magic.pictures import Picture
 
 # Bytes; beyond that a kernel is more likely to die than to answer.
@@ -188,6 +189,104 @@ class VectorAccessor:
         from vn_magic.files import save  # noqa: PLC0415 - as above
 
         return save(self._frame, self._name, Path(path))
+
+    def to_arrow(self, *, preserve_index: bool | None = None) -> Any:  # noqa: ANN401 - pyarrow's own Table
+        """Return a ``pyarrow.Table`` whose vectors are a ``fixed_size_list<float>`` column: the matrix, not a copy.
+
+        Its metadata say where the vectors come from, to people (``vn_magic``) and to pandas: ``table.to_pandas().vec``
+        works from pyarrow 22 on, Parquet files always do. A failed row is null, and None in pandas again: ``dropna``
+        it first. ``preserve_index`` is pyarrow's own.
+
+        Raises
+        ------
+        MissingExtraError, InputError
+            When pyarrow is missing; when it refuses a column.
+        """
+        from vn_magic.handover.arrow import to_arrow  # noqa: PLC0415 - as above
+
+        return to_arrow(self._vectors, preserve_index=preserve_index)
+
+    def to_lance(self, database: object, name: str, **options: Any) -> Any:  # noqa: ANN401 - LanceDB's own Table
+        """Return a new table of LanceDB with all columns, the index among them; metadata as in `to_arrow`.
+
+        ``table.search(vector).distance_type("cosine").limit(5)`` finds what ``df.vec.nearest(vector, 5)`` does. Failed
+        rows are kept without a vector, and never found.
+
+        Parameters
+        ----------
+        database, name
+            A folder or an address, as for ``lancedb.connect``, or a connection; and what the table is called. Unless
+            it was imported before, LanceDB then keeps its warnings from stderr; ``$LANCEDB_LOG`` changes that.
+        **options
+            Go to LanceDB's ``create_table``: ``mode="overwrite"``.
+
+        Raises
+        ------
+        MissingExtraError, InputError
+            When LanceDB is missing; when it refuses the table.
+        """
+        from vn_magic.handover.lance import to_lance  # noqa: PLC0415 - as above
+
+        return to_lance(self._vectors, database, name, options)
+
+    def to_memmap(self, path: str | Path) -> np.memmap[Any, np.dtype[np.float32]]:
+        """Write the matrix to a ``.npy`` file and return it mapped into memory, float32 ``(rows, dimension)``.
+
+        ``numpy.load(path, mmap_mode="r")`` opens it again: the frame's order, failed rows NaN. Where the vectors come
+        from stands beside it, in ``….npy.json``. The file is complete or absent, and no second matrix is held.
+
+        Raises
+        ------
+        InputError
+            When the ending is not ``.npy``, or it cannot be written there.
+        """
+        from vn_magic.handover.memmap import to_memmap  # noqa: PLC0415 - as above
+
+        column, kind = self._column, self.provenance
+        return to_memmap(Path(path), lambda rows: _matrix(column.iloc[rows], kind), len(column), (self._name, kind))
+
+    def to_scatter(self, text: str = DEFAULT_COLUMN, method: str = "pca", **options: Any) -> Any:  # noqa: ANN401 - as above
+        """Return a ``jscatter.Scatter`` (jupyter-scatter) of the rows on a plane, with their texts on hovering.
+
+        ``text`` and ``method`` are as in `scatter`. Options go to ``jscatter.Scatter``, and before ours:
+        ``color_by="label"``, ``height=480``. Failed rows are left out, the first axis says where the vectors come from,
+        and ``selection()`` gives labels of the index; ``selection(labels)`` needs one without duplicates.
+        A saved notebook shows nothing of it.
+
+        Raises
+        ------
+        MissingExtraError, InputError
+            When jupyter-scatter is missing; as in `scatter`; it refuses an option, or there is a column ``x`` or ``y``.
+        """
+        from vn_magic.handover.scatter import to_scatter  # noqa: PLC0415 - as above
+
+        return to_scatter(self._vectors, (text, self._texts(text)), method, options)
+
+    def to_atlas(self, text: str = DEFAULT_COLUMN, method: str = "pca", k: int = 15, **options: Any) -> Any:  # noqa: ANN401 - as above
+        """Return an ``EmbeddingAtlasWidget`` (embedding-atlas): the rows on a plane, with search, table and charts.
+
+        ``text`` and ``method`` are as in `scatter`. Options go to ``EmbeddingAtlasWidget``, and before ours. Failed
+        rows are left out. Columns of ours are ``x``, ``y``, ``neighbors``, and ``vectors``: where these come from. It
+        needs no network, but PyTorch on the disk (some GB), and a browser with WebGPU. A saved notebook shows nothing.
+
+        ``k`` is how many nearest rows it can show of each. They are found here, by cosine: in some twelve seconds for
+        20,000 rows of 768 values, in four times that for twice as many; ``neighbors=None`` does without.
+
+        Raises
+        ------
+        MissingExtraError, InputError
+            When embedding-atlas is missing; as in `scatter`; it refuses something, or there is a column of ours.
+        """
+        from vn_magic.handover.atlas import to_atlas  # noqa: PLC0415 - as above
+
+        return to_atlas(self._vectors, (text, self._texts(text)), method, k, options)
+
+    @property
+    def _vectors(self) -> Vectors:
+        from vn_magic.handover.vectors import Vectors  # noqa: PLC0415 - as above
+
+        label = self._name if isinstance(self._data, pd.Series) else self._column.name
+        return Vectors(self._frame, label, self.matrix, self.provenance)
 
     def _texts(self, name: str) -> list[str | None]:
         named = self._named(name)

@@ -102,22 +102,12 @@ def scatter(
     InputError
         When no row has a vector, ``texts`` or ``color`` have another length, or there is no such method.
     """
-    if method not in METHODS:
-        raise InputError(f"scatter: there is no method {method!r}.\nNext: one of {', '.join(METHODS)}.")
     _check_lengths("scatter", matrix, texts, color)
-    usable = _rows_with("scatter", np.isfinite(row_norms(matrix)))
+    usable = rows_with("scatter", np.isfinite(row_norms(matrix)))
     rows = _sample(usable)
-    axes, claim = ("", ""), "Near neighbours are kept; distances between far groups mean little."
-    if method == "pca":
-        if matrix.shape[1] < 2:
-            raise InputError("scatter: vectors of one value have no plane.\nNext: embed with a larger dimension.")
-        projection = pca(matrix, components=2)
-        coordinates = projection.coordinates[rows]
-        axes, claim = _shares(projection.explained)
-    else:
-        coordinates = LAYOUTS[method](matrix[rows])
+    coordinates, axes, claim = lay_out("scatter", matrix, rows, method)
     hues = None if color is None else hues_of(color_name, [color[row] for row in rows])
-    caption = (claim, *_left_out(len(matrix), usable, rows, f"a random sample, seed {SEED}"), _origin(provenance))
+    caption = (claim, *_left_out(len(matrix), usable, rows, f"a random sample, seed {SEED}"), origin_of(provenance))
     title = f"Scatter of {_counted(len(rows))} ({_NAMES[method]})"
     plane = Map(rows.tolist(), coordinates, [texts[row] for row in rows], axes, title, caption, hues)
     said = "\n".join(map(one_line, (title, *caption, *_legend(hues))))
@@ -143,18 +133,41 @@ def heatmap(matrix: NDArray[np.float32], texts: Sequence[str | None], *, provena
     """
     _check_lengths("heatmap", matrix, texts)
     norms = row_norms(matrix)
-    usable = _rows_with("heatmap", np.isfinite(norms) & (norms > 0))
+    usable = rows_with("heatmap", np.isfinite(norms) & (norms > 0))
     rows = usable[:MOST_ROWS]
     scores = cosine_similarity(matrix[rows])
     # To a tenth, so that colours mean the same in pictures of similar texts.
     lowest = min(math.floor(10 * float(scores.min())) / 10, 0.9)
     drawn = [texts[row] for row in rows]
     claim = f"Cosine similarity; colours run from {lowest:g} to 1."
-    caption = (claim, *_left_out(len(matrix), usable, rows, "the first ones"), _origin(provenance))
+    caption = (claim, *_left_out(len(matrix), usable, rows, "the first ones"), origin_of(provenance))
     title = f"Heatmap of {_counted(len(rows))}"
     grid = Grid(rows.tolist(), scores, drawn, lowest, title, caption)
     said = "\n".join(map(one_line, (title, *caption, *_extremes(grid))))
     return Picture(heatmap_spec(grid, said), heatmap_svg(grid), said)
+
+
+def lay_out(
+    what: str, matrix: NDArray[np.float32], rows: NDArray[np.intp], method: str
+) -> tuple[NDArray[np.float32], tuple[str, str], str]:
+    """Return rows on a plane, float32 ``(len(rows), 2)``, the titles of its axes, and what it keeps.
+
+    PCA finds its axes with all rows of the matrix, the other methods lay out those that are asked for.
+
+    Raises
+    ------
+    InputError
+        When there is no such method, it is not installed, or there is too little to lay out; names ``what`` was asked.
+    """
+    if method not in METHODS:
+        raise InputError(f"{what}: there is no method {method!r}.\nNext: one of {', '.join(METHODS)}.")
+    if method != "pca":
+        claim = "Near neighbours are kept; distances between far groups mean little."
+        return LAYOUTS[method](matrix[rows]), ("", ""), claim
+    if matrix.shape[1] < 2:
+        raise InputError(f"{what}: vectors of one value have no plane.\nNext: embed with a larger dimension.")
+    projection = pca(matrix, components=2)
+    return projection.coordinates[rows], *_shares(projection.explained)
 
 
 def _check_lengths(
@@ -165,7 +178,8 @@ def _check_lengths(
             raise InputError(f"{what}: {name} has {len(given):,} values for {_counted(len(matrix))}.")
 
 
-def _rows_with(what: str, usable: NDArray[np.bool_]) -> NDArray[np.intp]:
+def rows_with(what: str, usable: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Return the positions of the rows that can be drawn, or raise InputError when there are none."""
     rows = np.flatnonzero(usable)
     if rows.size == 0:
         had = f"none of the {_counted(len(usable))} has a vector" if len(usable) else "there are no rows"
@@ -200,7 +214,8 @@ def _left_out(count: int, usable: NDArray[np.intp], rows: NDArray[np.intp], whic
     return tuple(sentences)
 
 
-def _origin(provenance: Provenance) -> str:
+def origin_of(provenance: Provenance) -> str:
+    """Return what is said of vectors wherever they are shown: the stand-in's are lexical, not semantic."""
     offline = provenance.model == OFFLINE_MODEL
     model = f"{provenance.model}: lexical, not semantic" if offline else provenance.model
     return " · ".join((model, provenance.task_type or "no task", f"{provenance.dimension} values"))

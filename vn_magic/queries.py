@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -26,11 +27,10 @@ def query_request(query: str, rows: Provenance, session: Session) -> Request:
         When the session would embed the query at another place than the rows.
     """
     task = "RETRIEVAL_QUERY" if rows.task_type == "RETRIEVAL_DOCUMENT" else rows.task_type
-    recipe = Recipe(rows.model, rows.dimension, task, unit_length=rows.unit_length)
-    if not _answers_from_pack(query, recipe, session):
-        _check_place(rows, session)
+    asked = replace(rows, task_type=task)
+    check_place([query], asked, session)
     # A question without a vector is an error, whatever the session does about rows without one.
-    return replace(session.prepare([query], result="numpy", on_error="stop"), recipe=recipe)
+    return replace(session.prepare([query], result="numpy", on_error="stop"), recipe=_recipe_of(asked))
 
 
 def embedded_query(query: str, rows: Provenance, session: Session) -> NDArray[np.float32]:
@@ -48,27 +48,41 @@ def embedded_query(query: str, rows: Provenance, session: Session) -> NDArray[np
     return vector
 
 
-def _answers_from_pack(query: str, recipe: Recipe, session: Session) -> bool:
-    in_use = session.pack
-    return session.asks_nobody or (in_use is not None and in_use.pack.find(query, recipe) is not None)
+def check_place(texts: Sequence[str], rows: Provenance, session: Session) -> None:
+    """Refuse before a request is paid for, where it is clear already that texts could not stand beside such rows.
 
-
-def _check_place(rows: Provenance, session: Session) -> None:
-    """Refuse before a request is paid for, where it is clear already that it could not be compared."""
+    Raises
+    ------
+    ProvenanceError
+        When the session would embed the texts at another place than the rows.
+    """
+    if _answers_from_pack(texts, _recipe_of(rows), session):
+        return
     rows_offline, session_offline = rows.model == OFFLINE_MODEL, session.settings.offline
     base_url = session.settings.base_url
     if session_offline and not rows_offline:
         raise ProvenanceError(
             f"These rows are from {rows.source}, but the session is offline: its vectors cannot be compared.\n"
-            "Next: `%vn offline off`, then ask again."
+            "Next: `%vn offline off`, then run it again."
         )
     if rows_offline and not session_offline and base_url.startswith("https:"):
         raise ProvenanceError(
             f"These rows are offline (lexical) vectors, but the session talks to {base_url}.\n"
-            "Next: `%vn offline on` for this question, or embed the rows at the gateway."
+            "Next: `%vn offline on` for this, or embed the rows at the gateway."
         )
     if not rows_offline and rows.source != host_of(base_url):
         raise ProvenanceError(
             f"These rows are from {rows.source}, but the session talks to {base_url}.\n"
             "Next: set the base URL that the rows are from, or embed the rows at this one."
         )
+
+
+def _recipe_of(rows: Provenance) -> Recipe:
+    return Recipe(rows.model, rows.dimension, rows.task_type, unit_length=rows.unit_length)
+
+
+def _answers_from_pack(texts: Sequence[str], recipe: Recipe, session: Session) -> bool:
+    in_use = session.pack
+    return session.asks_nobody or (
+        in_use is not None and all(in_use.pack.find(text, recipe) is not None for text in texts)
+    )

@@ -23,10 +23,12 @@ from vn_magic.explore.comparison import (
     have_direction,
     neighbor_overlap,
     neighbor_purity,
+    neighbors_of_each,
     rank_correlation,
     sampled,
     silhouette,
 )
+from vn_magic.explore.neighbors import nearest
 
 Matrix = NDArray[Any]
 
@@ -341,3 +343,36 @@ def test_other_numbers_of_rows_or_labels_are_errors_that_name_both() -> None:
         rank_correlation(random_rows(4, 3), random_rows(5, 3))
     with pytest.raises(ValueError, match="2 labels for 5 rows"):
         silhouette(random_rows(5, 3), ["a", "b"])
+
+
+# The neighbours of each
+
+
+@given(grids(), st.integers(1, 20))
+def test_the_neighbours_of_each_row_are_those_that_a_search_for_it_finds(matrix: Matrix, k: int) -> None:
+    rows = matrix[have_direction(matrix)]
+    indices, cosines = neighbors_of_each(rows, k)
+    assert indices.shape == cosines.shape == (len(rows), max(0, min(k, len(rows) - 1)))
+    for row in range(len(rows) if len(rows) > 1 else 0):
+        found, scores = nearest(rows, rows[row], k, exclude=row)
+        assert indices[row].tolist() == found.tolist()
+        assert np.allclose(cosines[row], scores, atol=1e-6)
+
+
+def test_rows_of_several_blocks_have_their_neighbours_too() -> None:
+    matrix = random_rows(2_500, 8)
+    indices, cosines = neighbors_of_each(matrix, 4)
+    expected = NearestNeighbors(n_neighbors=5, metric="cosine", algorithm="brute").fit(matrix).kneighbors(matrix)
+    assert np.array_equal(indices, expected[1][:, 1:])
+    assert np.allclose(1 - cosines, expected[0][:, 1:], atol=1e-6)
+
+
+def test_the_cosine_of_a_duplicate_is_one_to_the_last_bit() -> None:
+    indices, cosines = neighbors_of_each(np.repeat(random_rows(3, 50), 2, axis=0), 1)
+    assert indices.ravel().tolist() == [1, 0, 3, 2, 5, 4]
+    assert (cosines == 1).all()
+
+
+def test_no_neighbours_at_all_cannot_be_asked_for() -> None:
+    with pytest.raises(ValueError, match="k is 0"):
+        neighbors_of_each(random_rows(3, 3), 0)

@@ -28,6 +28,8 @@ MOST_ROWS = 2_000
 
 # A power of two: simple cosines, such as 1/8, then never lie on the edge between two steps.
 _STEPS = 2.0**33
+# Rows whose neighbours are looked for at a time.
+_BLOCK = 1_024
 # A mean distance below this is the rounding of equal rows, and stands for none.
 _NO_DISTANCE = 1e-12
 
@@ -215,6 +217,39 @@ def silhouette(matrix: npt.ArrayLike, labels: Sequence[object]) -> float:
     return total / len(vectors)
 
 
+def neighbors_of_each(
+    matrix: npt.NDArray[np.floating], k: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Find the `k` rows nearest to every row, itself left out.
+
+    Parameters
+    ----------
+    matrix
+        Vectors that all have a direction, `(n, d)`.
+    k
+        How many neighbours, at least 1; all other rows where there are fewer.
+
+    Returns
+    -------
+    indices
+        int64 `(n, k)`, best first, of equally near rows the earlier one first.
+    cosines
+        float64 `(n, k)`, in [-1, 1].
+
+    Raises
+    ------
+    ValueError
+        If `k` is less than 1.
+    """
+    _check_k(k)
+    count = len(matrix)
+    keys = np.empty((count, max(0, min(k, count - 1))), dtype=np.int64)
+    for start in range(0, count if keys.size else 0, _BLOCK):
+        rows = np.arange(start, min(start + _BLOCK, count))
+        keys[rows] = np.sort(_neighbor_keys(matrix, rows, keys.shape[1]), axis=1)[:, ::-1]
+    return -keys % count, np.clip(-(-keys // count) / _STEPS, -1.0, 1.0)
+
+
 def _check_k(k: int) -> None:
     if k < 1:
         raise ValueError(f"k is {k}, but at least 1 neighbour has to be asked for, such as k=10.")
@@ -260,6 +295,11 @@ def _steps(left: npt.NDArray[np.float64], right: npt.NDArray[np.float64]) -> npt
 
 def _neighbors(matrix: npt.NDArray[np.floating], rows: npt.NDArray[np.intp], k: int) -> npt.NDArray[np.int64]:
     """Return the `k` nearest of all rows for each of some, itself left out, int64 ``(len(rows), k)`` in no order."""
+    return -_neighbor_keys(matrix, rows, k) % len(matrix)
+
+
+def _neighbor_keys(matrix: npt.NDArray[np.floating], rows: npt.NDArray[np.intp], k: int) -> npt.NDArray[np.int64]:
+    """Return a number for each neighbour: ``cosine in steps * len(matrix) - row``."""
     count, queries = len(matrix), _directions(matrix[rows])
     best = np.empty((len(rows), 0), dtype=np.int64)
     for part in row_chunks(count, max(matrix.shape[1], len(rows))):
@@ -270,7 +310,7 @@ def _neighbors(matrix: npt.NDArray[np.floating], rows: npt.NDArray[np.intp], k: 
         best = np.hstack([best, keys])
         if best.shape[1] > k:
             best = np.partition(best, -k, axis=1)[:, -k:]
-    return -best % count
+    return best
 
 
 def _pairs(matrix: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
