@@ -48,29 +48,6 @@ TEXTS = ["a kettle", "a backpack", "a kettle", "an office chair"]
 SMALL = 128
 
 
-@pytest.fixture
-def set_current(monkeypatch: pytest.MonkeyPatch) -> Callable[[Session], Session]:
-    """Let a session be the one that is found where none is named."""
-
-    def use(session: Session) -> Session:
-        monkeypatch.setattr("vn_magic.current._default_session", [session])
-        return session
-
-    return use
-
-
-@pytest.fixture
-def current(offline: Session, set_current: Callable[[Session], Session]) -> Session:
-    """The stand-in inside the process."""
-    return set_current(offline)
-
-
-@pytest.fixture
-def online(session: Session, set_current: Callable[[Session], Session]) -> Session:
-    """A session that talks over the wire, to `gateway`."""
-    return set_current(session)
-
-
 @pytest.fixture(scope="module")
 def reviews() -> pd.DataFrame:
     return pd.read_csv(REVIEWS)
