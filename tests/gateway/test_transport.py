@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import logging
 import pickle
@@ -108,7 +109,11 @@ BROKEN: dict[str, Callable[[bytes], bytes]] = {
 
 def shown(error: BaseException) -> str:
     """All that a reader, a log or a file could have of an exception."""
-    return f"{error}{error!r}{vars(error)}{''.join(traceback.format_exception(error))}{pickle.dumps(error)!r}"
+    written = io.BytesIO()
+    pickler = pickle.Pickler(written)
+    pickler.dispatch_table = {}  # distributed lets pickle take causes along, which do not pass a session's door
+    pickler.dump(error)
+    return f"{error}{error!r}{vars(error)}{''.join(traceback.format_exception(error))}{written.getvalue()!r}"
 
 
 @pytest.mark.parametrize("place", QUOTES)

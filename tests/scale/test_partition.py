@@ -18,6 +18,7 @@ import pytest
 from faults.answers import envelope, good
 from faults.gateway import HANG, Arrival, Step, fault_gateway
 from faults.jobs import DIMENSION, TOKEN, assert_own_vectors, texts_of
+from support.clients import raw_server
 from support.gateways import Served
 from support.packs import pack_file, recording
 from support.waiting import until
@@ -30,6 +31,7 @@ from vn_magic.exceptions import (
     RejectedTextError,
     RequirementError,
     TokenError,
+    UpstreamError,
 )
 from vn_magic.scale.collection import embed_lazily
 from vn_magic.scale.partition import PartitionJob, embed_partition
@@ -219,6 +221,20 @@ def test_notices_are_shown_once_where_the_result_was_asked_for(
     assert told.out.count("cannot be used") == 1
     assert "lexical" not in told.out
     assert told.err == ""
+
+
+def test_an_error_takes_nothing_along_although_distributed_pickles_causes_and_frames(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with raw_server(lambda request: request) as url, Session(base_url=url, token=TOKEN) as home:
+        monkeypatch.setattr(current, "_default_session", [home])
+        home.configure("row_timeout", 0.01, "a test")
+        with pytest.raises(UpstreamError) as caught:
+            embed_partition(pd.Series(["a"]), job_of(home))
+    with_causes = ValueError("outer")
+    with_causes.__cause__ = KeyError("inner")
+    assert b"inner" in pickle.dumps(with_causes), "else this shows nothing"
+    assert TOKEN.encode() not in pickle.dumps(caught.value)
 
 
 def test_partitions_of_a_computation_that_has_failed_stop_sending(monkeypatch: pytest.MonkeyPatch) -> None:
